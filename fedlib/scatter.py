@@ -1,0 +1,25 @@
+"""Sums over repeated indices that give the same bits every time, on a CPU and on CUDA."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def add_rows_(out: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """``out[index[s]] += values[s]`` for every s, in place; a repeated index accumulates.
+
+    out (R, ...), index (S,) int64, values (S, ...). On CUDA ``index_add_`` would use unordered atomic additions, so the
+    sums go through ``index_put_``, which sorts the indices first.
+    """
+    if out.is_cuda:
+        return out.index_put_((index,), values, accumulate=True)
+    return out.index_add_(0, index, values)
+
+
+def add_columns_(out: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """``out[k, index[k, s]] += values[k, s]``, in place. out (K, R), index (K, S) int64, values (K, S)."""
+    if out.is_cuda:
+        row = torch.arange(len(out), device=out.device)[:, None].expand_as(index)
+        return out.index_put_((row, index), values, accumulate=True)
+    return out.scatter_add_(1, index, values)
