@@ -1,0 +1,42 @@
+"""Federated recommendation: one loop, and the places in it that a method may change."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "FedMF": "fedlib.backbones",
+    "FedNCF": "fedlib.backbones",
+    "InputError": "fedlib.errors",
+    "ItemTable": "fedlib.items",
+    "LocalTraining": "fedlib.local",
+    "PFedRec": "fedlib.backbones",
+    "Place": "fedlib.places",
+    "Result": "fedlib.result",
+    "federate": "fedlib.federation",
+    "load": "fedlib.data",
+    "load_result": "fedlib.result",
+}
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from fedlib.backbones import FedMF as FedMF
+    from fedlib.backbones import FedNCF as FedNCF
+    from fedlib.backbones import PFedRec as PFedRec
+    from fedlib.data import load as load
+    from fedlib.errors import InputError as InputError
+    from fedlib.federation import federate as federate
+    from fedlib.items import ItemTable as ItemTable
+    from fedlib.local import LocalTraining as LocalTraining
+    from fedlib.places import Place as Place
+    from fedlib.result import Result as Result
+    from fedlib.result import load_result as load_result
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: ``fedlib --help`` does not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'fedlib' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)
