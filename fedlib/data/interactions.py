@@ -1,0 +1,205 @@
+"""What users did, as tensors: interactions, a data set with its catalogue, and a split of it.
+
+Shape letters: m users, n items, K users in a chunk, P the longest list in a chunk, nnz interactions, E edges of a
+global log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fedlib.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from fedlib.data.truth import SyntheticTruth
+
+
+@dataclass(frozen=True, eq=False)
+class UserItems:
+    """The items of each user, one list after the other (compressed rows).
+
+    ``indptr`` is (m+1,) int64 and ``items`` is (nnz,) int64: user u's items are ``items[indptr[u]:indptr[u+1]]``.
+
+    >>> log = UserItems.from_pairs(torch.tensor([1, 0, 1]), torch.tensor([7, 5, 6]), n_users=3)
+    >>> log[1].tolist(), log.counts.tolist()
+    ([7, 6], [1, 2, 0])
+    >>> log.padded(torch.tensor([1, 2]))
+    (tensor([[7, 6],
+            [0, 0]]), tensor([2, 0]))
+    """
+
+    indptr: Tensor
+    items: Tensor
+
+    @classmethod
+    def from_pairs(cls, users: Tensor, items: Tensor, n_users: int) -> UserItems:
+        """Group (nnz,) pairs by user; the order inside a user is the order of the pairs."""
+        indptr = torch.zeros(n_users + 1, dtype=torch.int64)
+        torch.cumsum(torch.bincount(users, minlength=n_users), 0, out=indptr[1:])
+        return cls(indptr, items[torch.argsort(users, stable=True)])
+
+    @property
+    def n_users(self) -> int:
+        """m, users without items included."""
+        return len(self.indptr) - 1
+
+    @property
+    def counts(self) -> Tensor:
+        """Items of each user, (m,) int64."""
+        return self.indptr.diff()
+
+    @property
+    def users(self) -> Tensor:
+        """The user of each interaction, (nnz,) int64, aligned with ``items``."""
+        return torch.repeat_interleave(torch.arange(self.n_users, device=self.indptr.device), self.counts)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the (user, item) pairs, row after row, as little-endian 64-bit integers."""
+        pairs = torch.stack([self.users, self.items], dim=1).cpu().numpy().astype("<i8")
+        return hashlib.sha256(pairs.tobytes()).hexdigest()
+
+    def __getitem__(self, user: int) -> Tensor:
+        return self.items[self.indptr[user] : self.indptr[user + 1]]
+
+    def padded(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """The lists of K users side by side: items (K, P) padded with 0, and counts (K,), both int64."""
+        start = self.indptr[users]
+        counts = self.indptr[users + 1] - start
+        column = torch.arange(int(counts.max()) if len(counts) else 0, device=start.device)
+        inside = column < counts[:, None]
+        items = torch.zeros_like(inside, dtype=torch.int64)
+        items[inside] = self.items[(start[:, None] + column)[inside]]
+        return items, counts
+
+    def where(self, keep: Tensor) -> UserItems:
+        """The interactions marked in ``keep`` (nnz,) bool; no user is removed."""
+        return UserItems.from_pairs(self.users[keep], self.items[keep], self.n_users)
+
+    def of_users(self, users: Tensor) -> UserItems:
+        """The lists of ``users`` (K,) in that order, as users 0 .. K-1."""
+        position = _positions(self, users)
+        counts = self.counts[users]
+        return UserItems(torch.cat([counts.new_zeros(1), counts.cumsum(0)]), self.items[position])
+
+
+def _positions(log: UserItems, users: Tensor) -> Tensor:
+    """Where the interactions of ``users`` lie in ``log.items``, user after user."""
+    counts = log.counts[users]
+    first = torch.repeat_interleave(log.indptr[users] - (counts.cumsum(0) - counts), counts)
+    return first + torch.arange(len(first), device=first.device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Interactions with the catalogue they are about.
+
+    ``interactions`` is ordered inside a user by (time, position in the file) and holds no (user, item) pair twice.
+    ``catalogue`` has one row an item, in item order: title, description, categories (joined by ``|``) and image
+    (a path, or empty). ``sha256`` is that of the interactions, so that a result can name its data. ``stores`` (m,)
+    is the store of each user where the data says so; ``global_log`` and ``truth`` belong to the synthetic shop.
+    """
+
+    name: str
+    n_users: int
+    n_items: int
+    interactions: UserItems
+    user_ids: list[str]
+    item_ids: list[str]
+    catalogue: pd.DataFrame
+    licence: str
+    sha256: str
+    stores: Tensor | None = None
+    global_log: UserItems | None = None
+    truth: SyntheticTruth | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        size = f"{self.n_users:,} users, {self.n_items:,} items, {len(self.interactions.items):,} interactions"
+        return f"Dataset({self.name}: {size})"
+
+    def leave_one_out(self, *, seed: int = 0, negatives: int = 99) -> Split:
+        """Last item of each user for test, last but one for validation, ranked against fixed negatives.
+
+        Users with fewer than three items are left out, and a note counts them. See
+        :func:`fedlib.data.splits.leave_one_out`.
+        """
+        from fedlib.data import splits  # splits imports this module
+
+        return splits.leave_one_out(self, seed=seed, negatives=negatives)
+
+    def full_ranking(self) -> Split:
+        """The leave-one-out split, ranked against all items (protocol B of FedMR)."""
+        from fedlib.data import splits
+
+        return splits.full_ranking(self)
+
+    def ratio_split(self, *, share: float = 0.8, seed: int = 0) -> Split:
+        """A random ``share`` of each user for training and the rest for test (protocol B of NGCF and FedGDVE)."""
+        from fedlib.data import splits
+
+        return splits.ratio_split(self, share=share, seed=seed)
+
+    def keep_users(self, users: Tensor, note: str) -> Dataset:
+        """The same data with ``users`` (K,) only, re-numbered 0 .. K-1 in that order; items keep their index."""
+        interactions = self.interactions.of_users(users)
+        edges = None if self.global_log is None else _positions(self.global_log, users)
+        truth = self.truth and self.truth.keep(users, _positions(self.interactions, users), edges)
+        return replace(
+            self,
+            n_users=len(users),
+            interactions=interactions,
+            user_ids=[self.user_ids[user] for user in users.tolist()],
+            sha256=interactions.sha256,
+            stores=None if self.stores is None else self.stores[users],
+            global_log=self.global_log and self.global_log.of_users(users),
+            truth=truth,
+            notes=(*self.notes, note),
+        )
+
+    def cover(self, item: int) -> Image:
+        """The picture of one item, RGB: its image file, or drawn for the synthetic shop.
+
+        Raises :class:`InputError` if the item has no picture, its file cannot be read, or there is no such item.
+        """
+        if not 0 <= item < self.n_items:
+            raise InputError(f"{self.name} has no item {item}: items are 0 to {self.n_items - 1}")
+        from fedlib.data import covers  # Pillow is for those who look at pictures
+
+        if self.truth is not None:
+            return covers.draw(self.truth, item)
+        path = str(self.catalogue["image"].iloc[item])
+        if not path:
+            raise InputError(f"item {self.item_ids[item]} of {self.name} has no image; give one in items.csv")
+        return covers.read(path)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """A data set cut into training, validation and test interactions under one evaluation protocol.
+
+    ``protocol`` is ``"loo99"`` (one test item against 99 negatives), ``"full"`` (one test item against all items)
+    or ``"ratio80"`` (a fifth of each user against all items). The negatives are (m, 99) int64, and None except
+    under ``loo99``. ``test_sha256`` is the SHA-256 of the test pairs (see :attr:`UserItems.sha256`).
+    """
+
+    data: Dataset
+    protocol: str
+    train: UserItems
+    valid: UserItems
+    test: UserItems
+    valid_negatives: Tensor | None
+    test_negatives: Tensor | None
+    test_sha256: str
+
+    def __repr__(self) -> str:
+        train, valid, test = (f"{len(part.items):,}" for part in (self.train, self.valid, self.test))
+        return f"Split({self.data.name}, {self.protocol}: {train} to train, {valid} to validate, {test} to test)"
