@@ -1,0 +1,191 @@
+"""What a backbone is: the model of ONE client, and which of its parts stay at home."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from fedlib import rng
+from fedlib.scatter import add_rows_
+
+Rows = Mapping[str, Tensor]  # the item vectors a client looks at, one entry a table: name -> (..., d)
+Gradients = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Table:
+    """An item table a backbone reads: n rows of ``dim`` numbers, started from N(0, std^2).
+
+    ``owner="server"``: one table for all, trained on every client and averaged.
+    ``owner="client"``: one table for each client that never leaves it.
+    ``keep=True``: a server's table whose locally tuned copy the client keeps and recommends with
+    (PFedRec's second personalisation).
+    """
+
+    dim: int
+    std: float = 0.01
+    owner: str = "server"
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One local step's samples of K clients, padded to the longest.
+
+    local (K, B): the local row of each sample's item. labels (K, B): 1 or 0. weights (K, B): 1 / (the client's
+    samples in this batch), and 0 in padding, so that a weighted sum is a mean over real samples.
+    masks: dropout masks by buffer name, (K, B, width).
+    """
+
+    local: Tensor
+    labels: Tensor
+    weights: Tensor
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask is handed in, so that every executor and every resumed run drops the same units.
+
+    ``mask`` is a buffer: 1/(1-p) where a unit is kept and 0 where it is dropped, of the shape of the activation.
+    Without a mask the module is the identity, which is what evaluation needs.
+    """
+
+    mask: Tensor | None
+
+    def __init__(self, p: float, width: int) -> None:
+        super().__init__()
+        self.p, self.width = p, width
+        self.register_buffer("mask", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.mask is None else x * self.mask
+
+
+def hidden_layers(sizes: tuple[int, ...], dropout: float) -> dict[str, nn.Module]:
+    """``linear0, relu0, dropout0, linear1, ...``: a tower, each linear layer followed by ReLU and dropout."""
+    layers: dict[str, nn.Module] = {}
+    for i, (width_in, width_out) in enumerate(pairwise(sizes)):
+        layers[f"linear{i}"] = nn.Linear(width_in, width_out)
+        layers[f"relu{i}"] = nn.ReLU()
+        if dropout:
+            layers[f"dropout{i}"] = Dropout(dropout, width_out)
+    return layers
+
+
+class Backbone(nn.Module):
+    """A single client's recommender. A subclass says what it reads, what is private, and how it scores.
+
+    ``tables``            the item tables it reads.
+    ``private``           names (or prefixes) of the parameters that never leave the client; the rest is shared.
+    ``steps``             what one local step updates, in order; PFedRec has two entries, all others one.
+    ``aggregate_items``   how the server averages item tables: ``"uniform"``, ``"size"`` or ``"row"``.
+    ``aggregate_network`` how it averages the other shared parameters: ``"uniform"`` or ``"size"``.
+    ``user_std``          standard deviation of the initial user vectors.
+
+    ``forward(rows)`` takes gathered item vectors ``{table: (N, d)}`` and returns logits ``(N,)``.
+
+    The module holds shapes, not values (its parameters live on torch's ``meta`` device): the engine keeps the values of
+    thousands of clients in stacked tensors and calls the module on them with ``torch.func.functional_call``.
+    """
+
+    tables: dict[str, Table]
+    private: tuple[str, ...] = ()
+    steps: tuple[tuple[str, ...], ...] = (("network", "items"),)
+    aggregate_items: str = "uniform"
+    aggregate_network: str = "size"
+    user_std: float = 0.01
+    is_alone: bool = False
+
+    def config(self) -> dict[str, Any]:
+        """The class and the constructor's arguments; every constructor stores its arguments under their own names."""
+        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
+        where = {"class": f"{type(self).__module__}.{type(self).__qualname__}", "alone": self.is_alone}
+        return where | arguments
+
+    def alone(self) -> Self:
+        """The same model with nothing shared: every client trains its own, from the same start (the local-only row)."""
+        other = copy.copy(self)
+        other.tables = {name: replace(table, owner="client", keep=False) for name, table in self.tables.items()}
+        other.private = tuple(name for name, _ in self.named_parameters())
+        other.is_alone = True
+        return other
+
+    def is_private(self, name: str) -> bool:
+        """Whether parameter ``name`` never leaves the client."""
+        return any(name == part or name.startswith(part + ".") for part in self.private)
+
+    def dropouts(self) -> dict[str, Dropout]:
+        """The dropout sites by module name."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, Dropout)}
+
+    def default_lr_items(self, lr: float, n_items: int, optimizer: str) -> float:
+        """The item learning rate used when none is given."""
+        return lr
+
+    def initial(self, name: str, seed: int, clients: Tensor | None = None) -> Tensor:
+        """Initial value of parameter ``name`` in its own shape, or (K, shape) for the given ``clients``.
+
+        Layers follow U(-1/sqrt(fan_in), 1/sqrt(fan_in)) and start alike on all clients;
+        user vectors are drawn for each client from N(0, user_std^2).
+        """
+        shape = self.get_parameter(name).shape
+        index = torch.arange(shape.numel())
+        stream = rng.key(seed, "init " + name)
+        if name.startswith("user"):
+            who = torch.zeros(1, dtype=torch.int64) if clients is None else clients
+            draw = rng.normal(stream, who[:, None], index[None, :]) * self.user_std
+            return draw.reshape(shape if clients is None else (len(who), *shape))
+        fan_in = self.get_parameter(name.rpartition(".")[0] + ".weight").shape[1]
+        draw = ((rng.uniform(stream, index) * 2 - 1) / math.sqrt(fan_in)).reshape(shape)
+        return draw if clients is None else draw.expand(len(clients), *shape)
+
+    def logits(self, params: dict[str, Tensor], rows: Rows, masks: dict[str, Tensor] | None = None) -> Tensor:
+        """Score ``rows`` (K, N, d) with the stacked ``params`` (K, ...) of K clients: (K, N)."""
+
+        def one_client(own: dict[str, Tensor], item_rows: Rows) -> Tensor:
+            return functional_call(self, own, (item_rows,))
+
+        return vmap(one_client)({**params, **(masks or {})}, rows)
+
+    def gradients(
+        self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
+    ) -> tuple[Tensor, Gradients, Gradients]:
+        """Each client's mean loss on its batch and its gradients, by automatic differentiation.
+
+        params (K, ...), rows (K, R, d); ``wanted`` names what is about to be updated, "network", "items" or both.
+        Returns the loss (K,), gradients of the parameters (K, ...) and of the item rows (K, R, d).
+        The loss is differentiated with respect to the *gathered* rows of the batch and then added up per row;
+        a client's loss depends on its own parameters alone, so one backward pass of the sum serves all K.
+        """
+        flat = batch.local + torch.arange(len(batch.local), device=batch.local.device)[:, None] * _n_rows(rows)
+        gathered = {t: q.flatten(0, 1)[flat].requires_grad_("items" in wanted) for t, q in rows.items()}  # (K, B, d)
+        leaves = {name: p.detach().requires_grad_("network" in wanted) for name, p in params.items()}
+        with torch.enable_grad():
+            z = self.logits(leaves, gathered, batch.masks)
+            loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
+        asked = [leaf for leaf in (*leaves.values(), *gathered.values()) if leaf.requires_grad]
+        grads = iter(torch.autograd.grad(loss.sum(), asked))
+        network = {name: next(grads) for name, leaf in leaves.items() if leaf.requires_grad}
+        items = {
+            t: add_rows_(torch.zeros_like(rows[t]).flatten(0, 1), flat.flatten(), next(grads).flatten(0, 1)).view_as(
+                rows[t]
+            )
+            for t, leaf in gathered.items()
+            if leaf.requires_grad
+        }
+        return loss.detach(), network, items
+
+
+def _n_rows(rows: Rows) -> int:
+    return next(iter(rows.values())).shape[1]

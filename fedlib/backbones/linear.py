@@ -1,0 +1,45 @@
+"""The gradients of a linear score function, written out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedlib.backbones.base import Batch, Gradients
+from fedlib.scatter import add_columns_
+
+
+def linear_gradients(
+    w: Tensor, b: Tensor | None, q: Tensor, batch: Batch, wanted: tuple[str, ...]
+) -> tuple[Tensor, Gradients]:
+    r"""Loss and gradients of :math:`\hat r_i = \sigma(w^\top q_i + b)` for K clients at once.
+
+    With :math:`z_s = w^\top q_{i(s)} + b`, label :math:`r_s` and weight :math:`\omega_s` of sample :math:`s`,
+
+    .. math::
+
+        e_s = \omega_s(\sigma(z_s) - r_s),\quad
+        \frac{\partial L}{\partial w} = \sum_s e_s\,q_{i(s)},\quad
+        \frac{\partial L}{\partial b} = \sum_s e_s,\quad
+        \frac{\partial L}{\partial q_i} = \Big(\sum_{s:\,i(s)=i} e_s\Big)\,w .
+
+    Errors are summed per item *before* they meet a vector, so an item that occurs twice costs and counts as it should,
+    and no (K, B, d) tensor is ever built.
+
+    Shapes: w (K, d), b (K,) or None, q (K, R, d). Returns the loss (K,) and the gradients under the names
+    ``w`` (K, d), ``b`` (K,) and ``q`` (K, R, d), those that ``wanted`` asks for ("network" and "items").
+    """
+    z = torch.bmm(w[:, None, :], q.transpose(1, 2)).squeeze(1).gather(1, batch.local)  # (K, R) -> (K, B)
+    if b is not None:
+        z = z + b[:, None]
+    loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
+    e = (torch.sigmoid(z) - batch.labels) * batch.weights
+    per_row = add_columns_(q.new_zeros(q.shape[:2]), batch.local, e)  # (K, R)
+    gradients = {}
+    if "network" in wanted:
+        gradients["w"] = torch.bmm(per_row[:, None, :], q).squeeze(1)
+        gradients["b"] = e.sum(1)
+    if "items" in wanted:
+        gradients["q"] = per_row[:, :, None] * w[:, None, :]
+    return loss, gradients

@@ -1,0 +1,123 @@
+"""From clients to chunks: who takes part, what each trains on, and the rows of the item table it needs.
+
+Thousands of clients are trained a chunk at a time. Clients of similar length share a chunk, so little of it is padding,
+and a client brings only the item rows its samples touch: cost grows with interactions, not with clients x items.
+
+Shape letters: K clients in a chunk, P positives, N samples, R local rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedlib import rng
+from fedlib.data.negatives import NegativeSampler
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The training samples of K clients in one round, shortest client first.
+
+    clients (K,) their indices. count (K,) real samples of each; the rest of a row is padding.
+    sample (K, N) an identity of each sample that does not depend on its place: i (c+1) for positive item i and
+    i (c+1) + 1 + j for its j-th of c negatives. label (K, N) 1 or 0. local (K, N) the local row of the sample's item.
+    ids (K, R) the item behind each local row, and n_rows (K,) how many of them are real.
+    """
+
+    clients: Tensor
+    count: Tensor
+    sample: Tensor
+    label: Tensor
+    local: Tensor
+    ids: Tensor
+    n_rows: Tensor
+
+    @property
+    def real_rows(self) -> Tensor:
+        """(K, R) True where a local row is real and not padding."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.n_rows[:, None]
+
+
+def sample_clients(length: Tensor, per_round: float, seed: int, round: int) -> Tensor:
+    """The clients of a round, ascending: a share in (0, 1] of those with samples, or a whole number above 1 of them.
+
+    ``length`` (m,) is each client's number of samples. The draw is a function of the seed and the round alone, so a
+    resumed run draws the same clients.
+    """
+    able = length.nonzero().squeeze(1)
+    wanted = int(per_round) if per_round > 1 else max(1, int(per_round * len(able) + 0.5))
+    if wanted >= len(able):
+        return able
+    draw = rng.bits(rng.key(seed, "clients", round), able)
+    return able[draw.argsort(stable=True)[:wanted]].sort().values
+
+
+def chunks(clients: Tensor, length: Tensor, size: int) -> Iterator[Tensor]:
+    """Cut ``clients`` into chunks of ``size``, sorted by ``length`` (of every client) so that little is padding."""
+    yield from clients[length[clients].argsort(stable=True)].split(size)
+
+
+class Slots:
+    """Numbers the items of each client 0, 1, 2, ... in the order of their last occurrence.
+
+    ``where[k, i]`` holds the place at which client k's item i was last written. Only entries written in the same call
+    are read, so the scratch table is never cleared and the work is proportional to the samples.
+    """
+
+    def __init__(self, n_items: int, device: torch.device) -> None:
+        self.n_items = n_items
+        self.where = torch.zeros(0, n_items + 1, dtype=torch.int64, device=device)
+
+    def __call__(self, items: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """items, real (K, N) -> local (K, N), ids (K, R), n_rows (K,); padding gets local row 0."""
+        k, n = items.shape
+        if len(self.where) < k:
+            self.where = torch.zeros(k, self.n_items + 1, dtype=torch.int64, device=items.device)
+        where, place = self.where[:k], torch.arange(n, device=items.device).expand(k, n)
+        items = torch.where(real, items, self.n_items)
+        where.scatter_reduce_(1, items, place, "amax", include_self=False)  # order-free, so also fixed on CUDA
+        last = where.gather(1, items)
+        first = (last == place) & real
+        number = first.cumsum(1) - 1
+        local = number.gather(1, last).mul_(real)
+        n_rows = first.sum(1)
+        width = int(n_rows.max())
+        ids = items.new_zeros(k, width + 1).scatter_(1, torch.where(first, number, width), items)[:, :width]
+        return local, ids, n_rows
+
+
+def build(
+    clients: Tensor,
+    positives: Tensor,
+    count: Tensor,
+    *,
+    sampler: NegativeSampler,
+    negatives: int,
+    slots: Slots,
+    stream: int,
+) -> Chunk:
+    """Draw negatives for the positives of K clients and lay everything out as a :class:`Chunk`.
+
+    positives (K, P), the first ``count[k]`` of row k real. ``stream`` names the draws (seed, purpose, round).
+    Negatives are uniform over the items that are not among the client's positives, ``negatives`` a positive.
+    """
+    order = count.argsort(stable=True)
+    clients, positives, count = clients[order], positives[order], count[order]
+    positives = positives[:, : int(count[-1])]
+    k, p = positives.shape
+    draw = torch.arange(negatives, device=positives.device)
+    index = positives[:, :, None] * negatives + draw  # (K, P, c)
+    items = torch.empty(k, p, negatives + 1, dtype=torch.int64, device=positives.device)
+    items[:, :, 0] = positives
+    items[:, :, 1:] = sampler.draw(stream, clients[:, None, None], index)
+    sample = positives[:, :, None] * (negatives + 1) + torch.arange(negatives + 1, device=positives.device)
+    label = (torch.arange(negatives + 1, device=positives.device) == 0).float().expand(k, p, negatives + 1)
+    count = count * (negatives + 1)
+    n = p * (negatives + 1)
+    real = torch.arange(n, device=positives.device) < count[:, None]
+    local, ids, n_rows = slots(items.view(k, n), real)
+    return Chunk(clients, count, sample.reshape(k, n), label.reshape(k, n), local, ids, n_rows)

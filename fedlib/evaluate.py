@@ -1,0 +1,46 @@
+"""Evaluating a federated state: every client ranks with the model it would recommend with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fedlib.backbones.base import Backbone
+from fedlib.data.interactions import Split
+from fedlib.metrics import Ranking, rank_all, rank_sampled
+from fedlib.model import score, score_all
+from fedlib.state import State
+
+BLOCK = 64  # clients scored at once: what they read fits a CPU's cache
+
+
+def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking]:
+    """The ranks of the validation and test items of all users, under the split's protocol.
+
+    "loo99": the held-out item among its 99 fixed negatives. "full" and "ratio80": among all items but the user's
+    training items (methods notes 1.1).
+    """
+    device = next(iter({**state.tables, **state.own_tables}.values())).device
+    users = torch.arange(data.data.n_users, device=device)
+    if data.valid_negatives is not None and data.test_negatives is not None:
+        candidates = torch.cat(
+            [data.valid.items[:, None], data.valid_negatives, data.test.items[:, None], data.test_negatives], dim=1
+        ).to(device)
+        scores = torch.cat([score(state, backbone, part, candidates[part]) for part in users.split(BLOCK)])
+        half = 1 + data.valid_negatives.shape[1]
+        return {"valid": rank_sampled(scores[:, :half]), "test": rank_sampled(scores[:, half:])}
+
+    def all_scores(part: Tensor) -> Tensor:
+        return score_all(state, backbone, part.to(device))
+
+    return {
+        which: rank_all(all_scores, [data.train], relevant, k_max=None)
+        for which, relevant in {"valid": data.valid, "test": data.test}.items()
+    }
+
+
+def evaluate(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
+    """Metrics of the validation items ("valid HR@10", ...) and the test items ("HR@10", ...)."""
+    ranked = rankings(state, backbone, data)
+    valid = {f"valid {name}": value for name, value in ranked["valid"].metrics(ks).items()}
+    return valid | ranked["test"].metrics(ks)

@@ -1,0 +1,171 @@
+"""The federated loop.
+
+There is one loop, and each method of this book changes one place in it::
+
+    augment ──► select ──► items ──► local training ──► protect ──► aggregate ──► evaluate
+
+In every round t the server draws the clients S_t and sends them the model; each client trains on its own data; the
+server averages what comes back (McMahan et al., AISTATS 2017, Algorithm 1). :func:`one_round` is that sentence in code.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from fedlib.aggregate import Sums, weighted_mean, zero_sums
+from fedlib.backbones.base import Backbone
+from fedlib.checkpoint import Checkpoints
+from fedlib.client import Clients, keep, receive, send, train_locally
+from fedlib.cohort import Slots, chunks, sample_clients
+from fedlib.data.interactions import Split, UserItems
+from fedlib.data.negatives import NegativeSampler
+from fedlib.evaluate import evaluate
+from fedlib.items import ItemTable
+from fedlib.ledger import Ledger, account
+from fedlib.local import LocalTraining
+from fedlib.options import (
+    default_chunk,
+    describe,
+    physical_memory,
+    pick_device,
+    show_progress,
+    validate,
+    with_convention,
+)
+from fedlib.places import Place, Work
+from fedlib.result import Result
+from fedlib.state import State, initial_state
+
+
+def federate(
+    data: Split,
+    backbone: Backbone,
+    items: ItemTable | None = None,
+    augment: Place | None = None,
+    select: Place | None = None,
+    protect: Place | None = None,
+    local: LocalTraining | None = None,
+    *,
+    clients_per_round: float = 1.0,
+    rounds: int = 100,
+    seed: int = 0,
+    executor: str = "vectorized",
+    chunk: int | None = None,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float32,
+    evaluate_every: int = 1,
+    ks: tuple[int, ...] = (5, 10, 20),
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 10,
+    resume: bool = False,
+    max_memory: float | None = None,
+    progress: bool = False,
+) -> Result:
+    """Train and evaluate a federated recommender, one client a user.
+
+    ``data`` is a split, e.g. ``load("ml-100k").leave_one_out(seed=0)``; ``backbone`` the model of one client;
+    ``items``, ``augment``, ``select`` and ``protect`` the four places; ``local`` how a client trains.
+
+    ``clients_per_round``: a share in (0, 1] or a whole number above 1. ``executor``: "vectorized" trains ``chunk``
+    clients at once, "loop" one after the other. ``checkpoint``: a folder to save to every ``checkpoint_every`` rounds;
+    with ``resume`` the run goes on from the newest checkpoint there. ``max_memory``: bytes the clients' private state
+    may take (default: the machine's memory).
+
+    Two runs with the same arguments and the same number of threads on a CPU are equal bit for bit.
+    Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
+    """
+    began = time.perf_counter()
+    items, local = items or ItemTable(), with_convention(local or LocalTraining(), data)
+    places = {
+        name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
+    }
+    validate(data, backbone, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks)
+    config = describe(backbone, places, local, clients_per_round, seed, dtype, evaluate_every, ks)
+    where, n = pick_device(device), data.data.n_items
+    clients = _clients(data, backbone, local, seed, where)
+    state = initial_state(backbone, items, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
+                          max_memory=physical_memory() if max_memory is None else max_memory)  # fmt: skip
+    state.places = {name: place.init(data, seed) for name, place in places.items()}
+    saved = Checkpoints(checkpoint, config | {"data_sha256": data.data.sha256, "test_sha256": data.test_sha256})
+    history, ledger = saved.restore(state) if resume else ([], Ledger())
+    size = 1 if executor == "loop" else chunk or default_chunk(where)
+    prepared = time.perf_counter() - began
+
+    for t in range(state.round, rounds):
+        start = time.perf_counter()
+        chosen = sample_clients(clients.length.cpu(), clients_per_round, seed, t).to(where)  # S_t
+        sums = one_round(clients, places, state, chosen, size, ledger, t)
+        state.round = t + 1
+        row = {"round": t + 1, "clients": sums.clients, "loss": sums.loss / max(sums.clients, 1),
+               "bytes_down": ledger.bytes(t + 1, "down"), "bytes_up": ledger.bytes(t + 1, "up"),
+               "seconds": time.perf_counter() - start}  # fmt: skip
+        if (t + 1) % evaluate_every == 0 or t + 1 == rounds:
+            start = time.perf_counter()
+            row |= evaluate(state, backbone, data, ks)
+            row["seconds_evaluate"] = time.perf_counter() - start
+        history.append(row)
+        if (t + 1) % checkpoint_every == 0 or t + 1 == rounds:
+            saved.save(state, history, ledger)
+        if progress:
+            show_progress(row, rounds)
+
+    return Result(state, backbone, data, config, pd.DataFrame(history), ledger.frame(), tuple(ks), str(where), size,
+                  prepared, time.perf_counter() - began)  # fmt: skip
+
+
+PLACES = ("augment", "select", "items", "protect")
+
+
+def one_round(
+    clients: Clients, places: dict[str, Place], state: State, chosen: torch.Tensor, size: int, ledger: Ledger, t: int
+) -> Sums:
+    """Round t: send the model to the ``chosen`` clients, train them ``size`` at a time, average what they send."""
+    message = {name: place.broadcast(state.places[name], state) for name, place in places.items()}
+    for name, kept in state.kept.items():
+        kept.open_version(t, state.tables[name])
+    sums = zero_sums(state.tables, state.shared, clients.backbone.aggregate_items)
+
+    for group in chunks(chosen, clients.length, size):
+        work = receive(clients, state, group, t)
+        for name in ("augment", "select", "items"):
+            visit(name, places, work, message, sums)
+        chunk, trained = train_locally(clients, state, work)
+        keep(state, chunk, trained, t)
+        visit("protect", places, work, message, sums)
+        send(clients.backbone, state, chunk, trained, work.update, sums)
+
+    account(ledger, clients.backbone, state, message, sums, t + 1)
+    hand_over("protect", places, sums, state)  # first, because it may have to unmask the sums
+    for named in (state.tables, state.shared):
+        for name, value in named.items():
+            named[name] = weighted_mean(value, sums.delta[name], sums.weight[name])
+    for name in ("augment", "select", "items"):
+        hand_over(name, places, sums, state)
+    return sums
+
+
+def visit(name: str, places: dict[str, Place], work: Work, message: dict[str, dict], sums: Sums) -> None:
+    """Let K clients pass one place, and add up what they send for it."""
+    if name in places:
+        for upload, values in places[name].client(work, message[name]).items():
+            sums.add_upload(f"{name}/{upload}", values)
+
+
+def hand_over(name: str, places: dict[str, Place], sums: Sums, state: State) -> None:
+    """Give the server's side of one place the round's sums."""
+    if name in places:
+        state.places[name] = places[name].server(state.places[name], sums, state)
+
+
+def _clients(data: Split, backbone: Backbone, local: LocalTraining, seed: int, device: torch.device) -> Clients:
+    n = data.data.n_items
+    train, touched = (
+        UserItems(log.indptr.to(device), log.items.to(device)) for log in (data.train, data.data.interactions)
+    )
+    sampler = NegativeSampler(touched if local.negatives_from == "untouched" else train, n)
+    rate = backbone.default_lr_items(local.lr, n, local.optimizer) if local.lr_items is None else local.lr_items
+    return Clients(backbone, local, rate, train, train.counts, sampler, Slots(n, device), seed)

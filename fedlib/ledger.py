@@ -1,0 +1,65 @@
+"""What was sent, how many bytes, and by how many: the account of all that crosses between a device and the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fedlib.aggregate import Sums
+from fedlib.backbones.base import Backbone
+
+if TYPE_CHECKING:
+    from fedlib.state import State
+
+COLUMNS = ["round", "direction", "tensor", "shape", "dtype", "clients", "bytes_per_client", "bytes"]
+
+
+class Ledger:
+    """One row a round for every kind of tensor that leaves a device ("up") or reaches one ("down").
+
+    Bytes are those of the protocol, not of the simulation: an item table is sent whole, because a list of touched rows
+    would tell the server which items a client has.
+    """
+
+    def __init__(self, rows: list[dict] | None = None) -> None:
+        self.rows = rows or []
+
+    def record(self, round: int, direction: str, tensor: str, value: Tensor, clients: int) -> None:
+        """Note that each of ``clients`` clients sent or received one tensor like ``value``."""
+        size = value.numel() * value.element_size()
+        shape, dtype = str(tuple(value.shape)), str(value.dtype).removeprefix("torch.")
+        row = (round, direction, tensor, shape, dtype, clients, size, size * clients)
+        self.rows.append(dict(zip(COLUMNS, row, strict=True)))
+
+    def bytes(self, round: int, direction: str) -> int:
+        """All bytes of a round in one direction."""
+        return sum(row["bytes"] for row in self.rows if row["round"] == round and row["direction"] == direction)
+
+    def frame(self) -> pd.DataFrame:
+        """The account as a table."""
+        return pd.DataFrame(self.rows, columns=COLUMNS)
+
+
+def account(
+    ledger: Ledger, backbone: Backbone, state: State, message: dict[str, dict[str, Tensor]], sums: Sums, round: int
+) -> None:
+    """Enter what a round sent: the model and the places' messages down, its parts and the places' uploads up."""
+    for name, value in {**state.tables, **state.shared}.items():
+        ledger.record(round, "down", name, value, sums.clients)
+    for place, added in message.items():
+        for name, value in added.items():
+            ledger.record(round, "down", f"{place}/{name}", value, sums.clients)
+    for name, value in {**state.tables, **state.shared}.items():
+        ledger.record(round, "up", name, value, sums.clients)
+    for name, table in state.tables.items():
+        if backbone.aggregate_items == "row":
+            ledger.record(
+                round, "up", f"{name} (rows touched)", torch.empty(len(table), dtype=torch.bool), sums.clients
+            )
+    if (state.tables and backbone.aggregate_items == "size") or (state.shared and backbone.aggregate_network == "size"):
+        ledger.record(round, "up", "number of samples", torch.empty((), dtype=torch.int32), sums.clients)
+    for name, total in sums.uploads.items():
+        ledger.record(round, "up", name, total, sums.clients)

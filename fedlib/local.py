@@ -1,0 +1,199 @@
+"""Local training of a whole chunk of clients at once.
+
+Every client has its own copy of the parameters and of the item rows it touches, its own order of samples, its own
+optimiser and its own number of batches. They are stacked along a leading dimension K and step together; a client that
+has run out of batches is left out of the step, so that neither weight decay nor momentum moves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlib import rng
+from fedlib.backbones.base import Backbone, Batch
+from fedlib.cohort import Chunk
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """How a client trains in a round.
+
+    epochs over its samples, in batches of ``batch``, with ``negatives`` drawn anew for every positive in every round,
+    uniformly from the items that are ``negatives_from``:
+
+    - "unobserved": not among the client's training items. Nothing about the held-out items is used.
+    - "untouched": not among the client's items of any split. The public code of the leave-one-out family (NCF, PFedRec,
+      FedRAP) does this. A held-out item is then never trained down, which tells the model something about the future:
+      on ML-100K PFedRec's HR@10 rises by more than a tenth. Published numbers of that family need it.
+    - None: the convention of the split's protocol, "untouched" where candidates are sampled, else "unobserved".
+
+    ``lr`` for the network and user vectors, ``lr_items`` for item rows (None: the backbone's own rule).
+    ``optimizer`` is "sgd" or "adam", ``weight_decay`` an L2 term added to the gradient (as in ``torch.optim``).
+    The optimiser is new for every client in every round and acts on the rows the client touches in that round.
+    """
+
+    epochs: int = 1
+    batch: int = 256
+    negatives: int = 4
+    negatives_from: str | None = None
+    lr: float = 0.1
+    lr_items: float | None = None
+    optimizer: str = "sgd"
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What K clients hold after local training: params (K, ...), rows (K, R, d) and their mean loss (K,)."""
+
+    params: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    loss: Tensor
+
+
+def train(
+    backbone: Backbone,
+    params: dict[str, Tensor],
+    rows: dict[str, Tensor],
+    chunk: Chunk,
+    local: LocalTraining,
+    *,
+    lr_items: float,
+    seed: int,
+    round: int,
+) -> Trained:
+    """Train K clients on their samples. params (K, ...) and rows (K, R, d) are updated in place.
+
+    The loss is the mean over a client's batches of the mean loss in the batch, measured before the batch's step.
+    """
+    leaves = {"network": params, "items": rows}
+    rates = {"network": local.lr, "items": lr_items}
+    optimizer = (
+        Adam(leaves, rates, local.weight_decay) if local.optimizer == "adam" else SGD(leaves, rates, local.weight_decay)
+    )
+    loss = torch.zeros(len(chunk.clients), dtype=next(iter(rows.values())).dtype, device=chunk.count.device)
+    dtype = loss.dtype
+    longest = chunk.sample.shape[1]
+    for epoch in range(local.epochs):
+        order = shuffled(chunk, rng.key(seed, "shuffle", round, epoch))
+        at, label = chunk.local.gather(1, order), chunk.label.to(dtype).gather(1, order)
+        sample = chunk.sample.gather(1, order) if backbone.dropouts() else None
+        for start in range(0, longest, local.batch):
+            stop = min(start + local.batch, longest)
+            first = int((chunk.count <= start).sum())  # clients are sorted: those before it have finished
+            left = (chunk.count[first:] - start).clamp(max=local.batch)
+            real = torch.arange(stop - start, device=left.device) < left[:, None]
+            masks = (
+                {}
+                if sample is None
+                else dropout_masks(
+                    backbone, chunk.clients[first:], sample[first:, start:stop], seed, round, epoch, dtype
+                )
+            )
+            batch = Batch(at[first:, start:stop], label[first:, start:stop], real / left[:, None].to(dtype), masks)
+            for i, wanted in enumerate(backbone.steps):
+                step_loss, network, items = backbone.gradients(
+                    {name: p[first:] for name, p in params.items()},
+                    {t: q[first:] for t, q in rows.items()},
+                    batch,
+                    wanted,
+                )
+                if i == 0:
+                    loss[first:] += step_loss
+                optimizer.step({"network": network, "items": items}, first)
+    batches = local.epochs * torch.ceil(chunk.count / local.batch)
+    return Trained(params, rows, loss / batches)
+
+
+def shuffled(chunk: Chunk, stream: int) -> Tensor:
+    """The order in which each client visits its samples, (K, N); padding comes last.
+
+    Samples are sorted by a random number of their own identity, so the order in which the data lists them is nothing.
+    The sample's position is packed into the low bits of its number: one sort of integers then carries it along.
+    """
+    n = chunk.sample.shape[1]
+    low = max(1, (n - 1).bit_length())
+    number = (
+        rng.bits(stream, chunk.clients[:, None], chunk.sample)
+        .bitwise_right_shift_(1)
+        .bitwise_and_((1 << 63) - (1 << low))
+    )
+    position = torch.arange(n, device=number.device)
+    packed = number.bitwise_or_(position).masked_fill_(position >= chunk.count[:, None], (1 << 63) - 1)
+    packed = packed.sort(dim=1).values if packed.is_cuda else torch.from_numpy(np.sort(packed.numpy(), axis=1))
+    return packed.bitwise_and_((1 << low) - 1).clamp_(max=n - 1)
+
+
+def dropout_masks(
+    backbone: Backbone, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Masks (K, B, width) for every dropout site; four units share a 64-bit draw, 16 bits each."""
+    masks = {}
+    for name, site in backbone.dropouts().items():
+        words = -(-site.width // 4)
+        index = sample[:, :, None] * words + torch.arange(words, device=sample.device)  # (K, B, words)
+        draw = rng.bits(rng.key(seed, "dropout:" + name, round, epoch), clients[:, None, None], index)
+        field = draw.view(torch.int16)[
+            :, :, : site.width
+        ]  # signed; the unit is kept where its unsigned value >= p 65536
+        threshold = int(site.p * 65536 + 0.5)
+        kept = (field >= threshold) | (field < 0) if threshold < 32768 else (field < 0) & (field >= threshold - 65536)
+        masks[name + ".mask"] = kept.to(dtype).div_(1 - site.p)
+    return masks
+
+
+class SGD:
+    """theta <- theta - lr (g + decay theta), for stacked clients."""
+
+    def __init__(self, leaves: dict[str, dict[str, Tensor]], rates: dict[str, float], decay: float) -> None:
+        self.leaves, self.rates, self.decay = leaves, rates, decay
+
+    def step(self, gradients: dict[str, dict[str, Tensor]], first: int) -> None:
+        """Update the clients from ``first`` on."""
+        for group, named in gradients.items():
+            for name, g in named.items():
+                theta = self.leaves[group][name][first:]
+                theta.sub_(g.add(theta, alpha=self.decay) if self.decay else g, alpha=self.rates[group])
+
+
+class Adam:
+    r"""Adam with a step count for each client, for stacked clients.
+
+    .. math::
+
+        m \leftarrow \beta_1 m + (1-\beta_1) g,\quad v \leftarrow \beta_2 v + (1-\beta_2) g^2,\quad
+        \theta \leftarrow \theta - \eta\,\frac{m / (1-\beta_1^s)}{\sqrt{v / (1-\beta_2^s)} + \epsilon}
+
+    with s the client's own number of steps, beta = (.9, .999) and epsilon = 1e-8.
+
+    Source: Kingma and Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015, Algorithm 1.
+    """
+
+    def __init__(self, leaves: dict[str, dict[str, Tensor]], rates: dict[str, float], decay: float) -> None:
+        self.leaves, self.rates, self.decay = leaves, rates, decay
+        everything = [leaf for named in leaves.values() for leaf in named.values()]
+        self.moments = {id(leaf): (torch.zeros_like(leaf), torch.zeros_like(leaf)) for leaf in everything}
+        self.steps = {group: torch.zeros(len(everything[0]), dtype=torch.float64) for group in leaves}
+
+    def step(self, gradients: dict[str, dict[str, Tensor]], first: int) -> None:
+        """Update the clients from ``first`` on."""
+        for group, named in gradients.items():
+            if not named:
+                continue
+            self.steps[group][first:] += 1
+            s = self.steps[group][first:]
+            for name, g in named.items():
+                leaf = self.leaves[group][name]
+                theta, (m, v) = leaf[first:], (moment[first:] for moment in self.moments[id(leaf)])
+                if self.decay:
+                    g = g.add(theta, alpha=self.decay)
+                m.lerp_(g, 0.1)
+                v.mul_(0.999).addcmul_(g, g, value=0.001)
+                shape = (-1,) + (1,) * (g.dim() - 1)
+                size = (self.rates[group] / (1 - 0.9**s)).to(g).view(shape)
+                scale = (1 - 0.999**s).sqrt().to(g).view(shape)
+                theta.sub_(size * m / (v.sqrt() / scale + 1e-8))

@@ -1,0 +1,111 @@
+"""Checks and defaults of a run's arguments."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from fedlib.backbones.base import Backbone
+from fedlib.data.interactions import Split
+from fedlib.errors import InputError
+from fedlib.local import LocalTraining
+from fedlib.places import Place
+
+EXECUTORS = ("vectorized", "loop")
+
+
+def validate(
+    data: Split, backbone: Backbone, local: LocalTraining, clients_per_round: float, rounds: int, executor: str,
+    chunk: int | None, evaluate_every: int, checkpoint_every: int, ks: tuple[int, ...],
+) -> None:  # fmt: skip
+    """Raise InputError, in one sentence, for arguments that make no sense."""
+    whole = {"rounds": rounds, "chunk": 1 if chunk is None else chunk, "evaluate_every": evaluate_every}
+    whole |= {"checkpoint_every": checkpoint_every, "local epochs": local.epochs, "batch": local.batch}
+    whole |= {"negatives": local.negatives}
+    for name, value in whole.items():
+        if value < 1 or value != int(value):
+            raise InputError(f"{name} must be a whole number of at least 1, not {value}.")
+    for name, rate in {"lr": local.lr, "lr_items": local.lr if local.lr_items is None else local.lr_items}.items():
+        if not (math.isfinite(rate) and rate > 0):
+            raise InputError(f"{name} must be a positive number, not {rate}.")
+    if not (math.isfinite(local.weight_decay) and local.weight_decay >= 0):
+        raise InputError(f"weight_decay must be 0 or a positive number, not {local.weight_decay}.")
+    if local.optimizer not in ("sgd", "adam"):
+        raise InputError(f'optimizer must be "sgd" or "adam", not "{local.optimizer}".')
+    if local.negatives_from not in ("unobserved", "untouched"):
+        raise InputError(f'negatives_from must be "unobserved" or "untouched", not "{local.negatives_from}".')
+    if executor not in EXECUTORS:
+        raise InputError(f'executor must be one of {", ".join(EXECUTORS)}, not "{executor}".')
+    if not (0 < clients_per_round <= 1 or (clients_per_round > 1 and clients_per_round == int(clients_per_round))):
+        raise InputError(
+            f"clients_per_round must be a share in (0, 1] or a whole number above 1, not {clients_per_round}."
+        )
+    if clients_per_round > data.data.n_users:
+        raise InputError(f"clients_per_round is {clients_per_round:g}, but there are only {data.data.n_users} clients.")
+    if not ks or any(k < 1 or k != int(k) for k in ks):
+        raise InputError(f"Every K of a metric must be a whole number of at least 1, not {ks}.")
+    if len(data.train.items) == 0:
+        raise InputError("There is no training interaction in this split.")
+
+
+def with_convention(local: LocalTraining, data: Split) -> LocalTraining:
+    """Where nothing is said, negatives come from where the split's protocol has them come from."""
+    if local.negatives_from is not None:
+        return local
+    return replace(local, negatives_from="unobserved" if data.test_negatives is None else "untouched")
+
+
+def describe(
+    backbone: Backbone, places: dict[str, Place], local: LocalTraining, clients_per_round: float, seed: int,
+    dtype: torch.dtype, evaluate_every: int, ks: tuple[int, ...],
+) -> dict[str, Any]:  # fmt: skip
+    """Everything that shapes a run's numbers, as JSON-able values."""
+    return {
+        "backbone": backbone.config(),
+        "places": {name: {"name": type(place).__name__, **_plain(vars(place))} for name, place in places.items()},
+        "local": _plain(vars(local)),
+        "clients_per_round": clients_per_round,
+        "seed": seed,
+        "dtype": str(dtype).removeprefix("torch."),
+        "evaluate_every": evaluate_every,
+        "ks": list(ks),
+    }
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: v if isinstance(v, int | float | str | bool | None) else repr(v) for name, v in values.items()}
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto``: CUDA where there is one, else the CPU."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f'device must be auto, cpu or cuda, not "{device}".')
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("There is no CUDA device here: use --device cpu or auto.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def default_chunk(device: torch.device) -> int:
+    """Clients trained at once: what fits a CPU's cache, or enough to keep a GPU busy (see benchmarks/)."""
+    return 32 if device.type == "cpu" else 1024
+
+
+def physical_memory() -> float:
+    """The machine's memory in bytes."""
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def show_progress(row: dict, rounds: int) -> None:
+    """One line on a terminal, overwritten round by round; nothing in a file."""
+    if not sys.stderr.isatty():
+        return
+    metrics = "  ".join(
+        f"{name.removeprefix('valid ')} {row[name]:.3f}" for name in row if name.startswith("valid ") and "@10" in name
+    )
+    end = "\n" if row["round"] == rounds else ""
+    print(f"\rround {row['round']}/{rounds}  loss {row['loss']:.4f}  {metrics}", end=end, file=sys.stderr, flush=True)

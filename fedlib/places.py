@@ -1,0 +1,67 @@
+"""The four places of the loop that a method may change.
+
+A place is any object with these four functions. ``federate`` calls them and knows nothing else about it:
+
+=============  =====================================================================================================
+``init``       its own state before the first round, a dict of tensors
+``broadcast``  what the server adds to the message for every client of the round
+``client``     what K clients do with it: change the :class:`Work` before them, return named uploads (K, ...)
+``server``     what becomes of the summed uploads: its state after the round
+=============  =====================================================================================================
+
+``augment`` (which outside interactions join a client), ``select`` (which samples it trains on) and ``items`` (what an
+item looks like) act before local training, ``protect`` (what may leave the device) after it. The state is part of the
+run's ``State``, so checkpoints cover it, and everything broadcast or uploaded gets a row in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from fedlib.data.interactions import Split
+
+if TYPE_CHECKING:
+    from fedlib.aggregate import Sums
+    from fedlib.state import State
+
+
+@dataclass
+class Work:
+    """What K clients have before them while a round passes through the places.
+
+    clients (K,); positives (K, P), the first ``count[k]`` real; ``score(items)``: the received model's logits for items
+    (K, C), without dropout. After local training ``update`` holds what each client is about to send:
+    ``{"item": (K, R, d), "mlp.linear0.weight": (K, ...)}``, differences to what it received.
+    """
+
+    round: int
+    seed: int
+    clients: Tensor
+    positives: Tensor
+    count: Tensor
+    score: Callable[[Tensor], Tensor]
+    update: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Place:
+    """A place that changes nothing; methods override what they need."""
+
+    def init(self, split: Split, seed: int) -> dict[str, Tensor]:
+        """The place's own state before the first round."""
+        return {}
+
+    def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
+        """What the server adds to the message for every client of this round."""
+        return {}
+
+    def client(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What K clients do; returns named uploads (K, ...), which are summed over clients."""
+        return {}
+
+    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+        """The place's state after the round, from the sums of all uploads."""
+        return own

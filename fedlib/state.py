@@ -1,0 +1,98 @@
+"""Everything a federated run knows between two rounds, as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedlib.backbones.base import Backbone
+from fedlib.data.interactions import UserItems
+from fedlib.errors import InputError
+from fedlib.items.table import ItemTable
+from fedlib.tables import KeptRows, capacity
+
+
+@dataclass
+class State:
+    """The state after ``round`` rounds: all of it is saved by a checkpoint and compared by a test.
+
+    tables: the server's item tables (n, d). shared: the server's other parameters.
+    private: parameters that live on the clients, (m, ...). own_tables: item tables that live on the clients, (m, n, d).
+    kept: locally tuned copies of server tables. places: the state of the loop's four places.
+    """
+
+    round: int
+    tables: dict[str, Tensor]
+    shared: dict[str, Tensor]
+    private: dict[str, Tensor]
+    own_tables: dict[str, Tensor]
+    kept: dict[str, KeptRows]
+    places: dict[str, dict[str, Tensor]]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, e.g. ``tables/item``, ``private/user``, ``kept/item/rows``, ``places/select/counts``."""
+        groups = {"tables": self.tables, "shared": self.shared, "private": self.private, "own_tables": self.own_tables}
+        groups |= {f"kept/{name}": kept.tensors() for name, kept in self.kept.items()}
+        groups |= {f"places/{place}": own for place, own in self.places.items()}
+        return {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
+
+    def load(self, round: int, tensors: dict[str, Tensor]) -> None:
+        """Take the values that :meth:`tensors` gave."""
+
+        def group(prefix: str) -> dict[str, Tensor]:
+            return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
+
+        self.round = round
+        for name in ("tables", "shared", "private", "own_tables"):
+            named = getattr(self, name)  # the order of the names stays that of a run that was never interrupted
+            named.update({key: tensors[f"{name}/{key}"] for key in named})
+        for name, kept in self.kept.items():
+            kept.load(group(f"kept/{name}"))
+        self.places = {place: group(f"places/{place}") for place in self.places}
+
+
+def initial_state(
+    backbone: Backbone,
+    items: ItemTable,
+    train: UserItems,
+    n_items: int,
+    negatives: int,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_memory: float,
+) -> State:
+    """The state before the first round. ``max_memory`` bytes bound what the clients keep; InputError above it."""
+    m = train.n_users
+    room = capacity(train, negatives, n_items)
+    needed = private_bytes(backbone, m, n_items, room, torch.empty((), dtype=dtype).itemsize)
+    if needed > max_memory:
+        raise InputError(
+            f"The clients' private state would take {needed / 2**30:.1f} GiB, more than the allowed "
+            f"{max_memory / 2**30:.1f} GiB: raise --max-memory, or choose a smaller dimension or another backbone."
+        )
+    initial = {name: table.to(device, dtype) for name, table in items.tables(backbone, n_items, seed).items()}
+    served = {name: table for name, table in initial.items() if backbone.tables[name].owner == "server"}
+    own = {name: table.expand(m, -1, -1).clone() for name, table in initial.items() if name not in served}
+    kept = {name: KeptRows(table, room.to(device)) for name, table in served.items() if backbone.tables[name].keep}
+    private, shared = {}, {}
+    for name, _ in backbone.named_parameters():
+        if backbone.is_private(name):
+            private[name] = backbone.initial(name, seed, torch.arange(m)).to(device, dtype, copy=True).contiguous()
+        else:
+            shared[name] = backbone.initial(name, seed).to(device, dtype)
+    return State(0, served, shared, private, own, kept, {})
+
+
+def private_bytes(backbone: Backbone, n_users: int, n_items: int, room: Tensor, itemsize: int) -> int:
+    """What the clients keep between rounds, in bytes: private parameters, own tables and kept rows."""
+    total = sum(p.numel() * n_users * itemsize for name, p in backbone.named_parameters() if backbone.is_private(name))
+    for table in backbone.tables.values():
+        if table.owner == "client":
+            total += n_users * n_items * table.dim * itemsize
+        elif table.keep:
+            total += KeptRows.bytes_needed(room, table.dim, itemsize)
+    return total
