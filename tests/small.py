@@ -1,0 +1,74 @@
+"""Small inputs shared by tests of the loop, and the oracle's words for the package's parameters."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fedlib import FedMF, FedNCF, PFedRec, rng
+from fedlib.backbones import Backbone
+from fedlib.data.interactions import Dataset, Split, UserItems
+from tests import oracle
+
+
+def small_split(*, m: int = 13, n: int = 40, longest: int = 12, seed: int = 0, negatives: int = 5) -> Split:
+    """m users with 3 to ``longest`` of n items (so the shortest trains on one), leave-one-out."""
+    lists = [rng.permutation(n, rng.key(seed, "test items", u))[: 3 + (7 * u) % (longest - 2)] for u in range(m)]
+    log = UserItems.from_pairs(
+        torch.repeat_interleave(torch.arange(m), torch.tensor([len(x) for x in lists])), torch.cat(lists), m
+    )
+    catalogue = pd.DataFrame(
+        {"title": [f"Item {i}" for i in range(n)], "description": "", "categories": "", "image": ""}
+    )
+    data = Dataset(
+        "small", m, n, log, [f"u{u}" for u in range(m)], [f"i{i}" for i in range(n)], catalogue, "", log.sha256
+    )
+    return data.leave_one_out(seed=seed, negatives=negatives)
+
+
+BACKBONES: dict[str, tuple[Backbone, object]] = {
+    "fedmf": (FedMF(8), partial(oracle.FedMF, dim=8)),
+    "fedncf": (
+        FedNCF(8, hidden=(12, 6), gmf=0, dropout=0.5, std=0.3),
+        partial(oracle.FedNCF, dim=8, hidden=(12, 6), dropout=0.5),
+    ),
+    "neumf": (FedNCF(8, hidden=(12, 6), gmf=4, std=0.3), partial(oracle.NeuMF, dim=4, dim_mlp=8, hidden=(12, 6))),
+    "pfedrec": (PFedRec(8), partial(oracle.PFedRec, dim=8)),
+    "pfedrec-mlp": (
+        PFedRec(8, hidden=(10, 6), dropout=0.3),
+        partial(oracle.PFedRec, dim=8, hidden=(10, 6), dropout=0.3),
+    ),
+}
+
+
+def oracle_name(kind: str, name: str) -> str:
+    """The oracle's name of a table or parameter."""
+    if kind == "neumf":
+        table = {"item": "mlp", "gmf": "gmf", "user": "user_mlp", "user_gmf": "user_gmf"}
+        return table.get(name, name.replace("mlp.", "tower."))
+    return name.replace("score.out", "score.linear2") if kind == "pfedrec-mlp" else name.replace("out.", "mlp.linear2.")
+
+
+def run_oracle(
+    kind: str, split: Split, start: dict[str, dict[str, Tensor]], *, local, rounds: int, clients_per_round: float = 1.0,
+    dtype=torch.float32, seed: int = 0, items: str | None = None, network: str | None = None,
+) -> tuple[dict[str, Tensor], oracle.OracleResult]:  # fmt: skip
+    """Train the oracle from the package's starting values; returns its values under the package's names."""
+    backbone, spec = BACKBONES[kind]
+    names = {oracle_name(kind, name): name for group in start.values() for name in group}
+    short = {group: {oracle_name(kind, name): value for name, value in named.items()} for group, named in start.items()}
+    exclude = split.data.interactions if local.negatives_from != "unobserved" else split.train
+    m = split.data.n_users
+    result = oracle.run(
+        spec, [split.train[u].tolist() for u in range(m)], split.data.n_items,
+        shared=short["shared"], private=short["private"],
+        rounds=rounds, epochs=local.epochs, batch=local.batch, lr=local.lr,
+        lr_items=local.lr if local.lr_items is None else local.lr_items, weight_decay=local.weight_decay,
+        optimizer=local.optimizer, negatives=local.negatives, clients_per_round=clients_per_round,
+        aggregate_items=items or backbone.aggregate_items, aggregate_params=network or backbone.aggregate_network,
+        seed=seed, dtype=dtype, exclude=[exclude[u].tolist() for u in range(m)],
+    )  # fmt: skip
+    return {names[name]: value for name, value in {**result.shared, **result.private}.items()}, result

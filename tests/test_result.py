@@ -1,0 +1,59 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from fedlib import FedMF, InputError, LocalTraining, federate, load_result
+from fedlib.model import score_all
+from tests.small import BACKBONES, small_split
+
+LOCAL = LocalTraining(batch=8, lr=0.1)
+
+
+@pytest.mark.parametrize("kind", [*BACKBONES, "alone"])
+def test_saved_and_loaded_results_are_the_same(kind: str, tmp_path: Path) -> None:
+    backbone = FedMF(4).alone() if kind == "alone" else BACKBONES[kind][0]
+    result = federate(small_split(), backbone, local=LOCAL, rounds=2, clients_per_round=0.5, device="cpu")
+    loaded = load_result(result.save(tmp_path / "result"))
+    assert loaded.metrics == result.metrics and loaded.valid_metrics == result.valid_metrics
+    assert loaded.config == result.config
+    pd.testing.assert_frame_equal(loaded.recommend("u3", 5), result.recommend("u3", 5))
+    pd.testing.assert_frame_equal(loaded.per_user(), result.per_user())
+    assert loaded.history.equals(result.history) and loaded.ledger.equals(result.ledger)
+
+
+def test_recommendations_are_the_best_items_not_in_training() -> None:
+    result = federate(small_split(), FedMF(4), local=LOCAL, rounds=2, device="cpu")
+    scores = score_all(result.state, result.backbone, torch.tensor([5]))[0]
+    seen = set(result.data.train[5].tolist())
+    expected = [i for i in scores.argsort(descending=True).tolist() if i not in seen][:7]
+    got = result.recommend("u5", 7)
+    assert got["item"].tolist() == [f"i{i}" for i in expected]
+    assert got["title"].tolist() == [f"Item {i}" for i in expected]
+    assert got["score"].tolist() == pytest.approx(scores[expected].tolist())
+
+
+@pytest.mark.parametrize(
+    ("user", "k", "sentence"),
+    [("nobody", 3, "There is no user 'nobody'"), ("u1", 0, "k must be"), ("u1", 99, "k must be")],
+)
+def test_bad_requests_get_a_sentence(user: str, k: int, sentence: str) -> None:
+    result = federate(small_split(), FedMF(4), local=LOCAL, rounds=1, device="cpu")
+    with pytest.raises(InputError, match=sentence):
+        result.recommend(user, k)
+
+
+def test_per_user_scores_average_to_the_metrics() -> None:
+    result = federate(small_split(), FedMF(4), local=LOCAL, rounds=2, device="cpu")
+    for name, value in result.per_user().mean().items():
+        assert value == pytest.approx(result.metrics[name])
+
+
+def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a readable fedlib file"):
+        load_result(tmp_path)
