@@ -31,7 +31,7 @@ def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking
         return {"valid": rank_sampled(scores[:, :half]), "test": rank_sampled(scores[:, half:])}
 
     def all_scores(part: Tensor) -> Tensor:
-        return score_all(state, backbone, part.to(device))
+        return torch.cat([score_all(state, backbone, users) for users in part.to(device).split(BLOCK)])
 
     return {
         which: rank_all(all_scores, [data.train], relevant, k_max=None)
