@@ -81,11 +81,16 @@ class Checkpoints:
         for old in self.files()[:-2]:
             old.unlink()
 
-    def restore(self, state: State) -> tuple[list[dict], Ledger]:
-        """Load the newest checkpoint into ``state``; where there is none, the run starts from the beginning."""
+    def begin(self, state: State, rounds: int, *, resume: bool) -> tuple[list[dict], Ledger]:
+        """The history and ledger to go on from, with the newest checkpoint loaded into ``state`` if there is one.
+
+        Raises InputError for checkpoints of another run, past ``rounds``, or where a new run was asked for.
+        """
         files = self.files()
         if not files:
             return [], Ledger()
+        if not resume:
+            raise InputError(f"{self.folder} already holds checkpoints: resume from them, or choose another folder.")
         device = str(next(iter({**state.tables, **state.own_tables}.values())).device)
         tensors, about = load_tensors(files[-1], device)
         different = [key for key in self.config if about["config"].get(key) != self.config[key]]
@@ -93,6 +98,10 @@ class Checkpoints:
             raise InputError(
                 f"The checkpoint {files[-1]} belongs to another run (different: {', '.join(different)}): "
                 "choose another folder, or the same settings."
+            )
+        if about["round"] > rounds:
+            raise InputError(
+                f"The checkpoint {files[-1]} is past round {rounds}: ask for at least {about['round']} rounds."
             )
         state.load(about["round"], tensors)
         return about["history"], Ledger(about["ledger"])

@@ -91,7 +91,7 @@ def federate(
                           max_memory=physical_memory() if max_memory is None else max_memory)  # fmt: skip
     state.places = {name: place.init(data, seed) for name, place in places.items()}
     saved = Checkpoints(checkpoint, config | {"data_sha256": data.data.sha256, "test_sha256": data.test_sha256})
-    history, ledger = saved.restore(state) if resume else ([], Ledger())
+    history, ledger = saved.begin(state, rounds, resume=resume)
     size = 1 if executor == "loop" else chunk or default_chunk(where)
     prepared = time.perf_counter() - began
 

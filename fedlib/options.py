@@ -41,7 +41,9 @@ def validate(
         raise InputError(f'negatives_from must be "unobserved" or "untouched", not "{local.negatives_from}".')
     if executor not in EXECUTORS:
         raise InputError(f'executor must be one of {", ".join(EXECUTORS)}, not "{executor}".')
-    if not (0 < clients_per_round <= 1 or (clients_per_round > 1 and clients_per_round == int(clients_per_round))):
+    if not (
+        0 < clients_per_round <= 1 or (1 < clients_per_round < math.inf and clients_per_round == int(clients_per_round))
+    ):
         raise InputError(
             f"clients_per_round must be a share in (0, 1] or a whole number above 1, not {clients_per_round}."
         )

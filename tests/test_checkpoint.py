@@ -119,6 +119,14 @@ def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
         run(FedMF(5), tmp_path, 10, resume=True)
 
 
+def test_checkpoints_are_never_overwritten_or_cut_short(tmp_path: Path) -> None:
+    run(FedMF(4), tmp_path, 10)
+    with pytest.raises(InputError, match="already holds checkpoints"):
+        run(FedMF(4), tmp_path, 10)
+    with pytest.raises(InputError, match="is past round 5: ask for at least 10"):
+        run(FedMF(4), tmp_path, 5, resume=True)
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 100, b"not a tensor file", None])
 def test_a_damaged_file_is_named_in_one_sentence(damage: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"

@@ -15,6 +15,7 @@ BAD = [
     ({"chunk": -1}, "chunk must be"),
     ({"clients_per_round": 0.0}, "clients_per_round must be"),
     ({"clients_per_round": 1.5}, "clients_per_round must be"),
+    ({"clients_per_round": math.inf}, "clients_per_round must be"),
     ({"clients_per_round": math.nan}, "clients_per_round must be"),
     ({"clients_per_round": 14}, "only 13 clients"),
     ({"executor": "fast"}, "executor must be one of vectorized, loop"),

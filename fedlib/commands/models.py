@@ -1,0 +1,55 @@
+"""The one place where the command line's names meet the package's classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A form of a federated model: the arguments it is built with, and the optimiser it trains with."""
+
+    arguments: dict[str, Any]
+    optimizer: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a class is, its variants (a centralised model has none), and the ``options`` its constructor takes."""
+
+    module: str
+    name: str
+    variants: dict[str, Variant]
+    options: tuple[str, ...] = ()
+
+    def load(self) -> Any:
+        """The class itself; importing it takes a second, so this waits until it is needed."""
+        return getattr(import_module(self.module), self.name)
+
+
+def federated(name: str, original: Variant, fedsllm: Variant) -> Model:
+    """A model of one client, in its authors' form and in FedSLLM's."""
+    return Model("fedlib.backbones", name, {"original": original, "fedsllm": fedsllm})
+
+
+def centralised(name: str, *options: str) -> Model:
+    """A model that is trained on everybody's data in one place."""
+    return Model("fedlib.centralized", name, {}, options)
+
+
+MODELS = {
+    "fedmf": federated("FedMF", Variant({}, "sgd"), Variant({"dim": 32}, "adam")),
+    "fedncf": federated(
+        "FedNCF", Variant({}, "adam"), Variant({"dim": 32, "hidden": (128, 64), "gmf": 0, "dropout": 0.5}, "adam")
+    ),
+    "pfedrec": federated(
+        "PFedRec", Variant({}, "sgd"), Variant({"dim": 32, "hidden": (64, 32), "dropout": 0.5}, "adam")
+    ),
+    "random": centralised("Chance", "seed"),
+    "popularity": centralised("Popularity"),
+    "itemknn": centralised("ItemKNN"),
+    "bpr": centralised("BPR", "seed", "dim"),
+}
+DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3}

@@ -1,0 +1,122 @@
+"""``fedlib run``: train one model and say how well it ranks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from fedlib import settings
+from fedlib.backbones import Backbone
+from fedlib.centralized import evaluate
+from fedlib.checkpoint import Checkpoints
+from fedlib.commands.files import check_file, check_folder, write_json
+from fedlib.commands.models import DEFAULT_LR, MODELS
+from fedlib.commands.options import RunOptions, cutoffs, flag
+from fedlib.commands.report import Seconds, make_report, plain_rows, summary
+from fedlib.commands.training import (
+    build_backbone,
+    check_combination,
+    is_centralised,
+    local_training,
+    optimizer,
+    read_split,
+    setting,
+    threads,
+    train,
+)
+from fedlib.data.interactions import Split
+from fedlib.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The learning rates of a run, and where they come from: "given", "tuned" or "default"."""
+
+    lr: float
+    lr_items: float
+    source: str
+
+
+def run(options: RunOptions) -> None:
+    """Train one model and evaluate it."""
+    check(options)
+    with threads(options.threads):
+        began = time.perf_counter()
+        split = read_split(options)
+        report = (centralised if is_centralised(options) else federated)(options, split, began)
+    if options.out is None:
+        print(summary(report))
+    else:
+        write_json(options.out, report)
+
+
+def check(options: RunOptions) -> None:
+    """Raise InputError for what is wrong before anything is read or trained."""
+    check_combination(options)
+    cutoffs(options.topk)
+    if options.lr_items is not None and options.lr is None:
+        raise InputError("--lr-items needs --lr, so that no given rate is mixed with a tuned one.")
+    if options.lr is not None and options.table is not None:
+        raise InputError("--table is read where --lr is not given: leave out one of the two.")
+    for name in ("resume", "checkpoint_every"):
+        if name in options.given and options.checkpoint is None:
+            raise InputError(f"{flag(name)} needs --checkpoint DIR.")
+    if options.checkpoint is not None:
+        check_folder("--checkpoint", options.checkpoint)
+        if Checkpoints(options.checkpoint, {}).files() and not options.resume:
+            raise InputError(f"{options.checkpoint} holds checkpoints already: add --resume, or name another folder.")
+    if options.out is not None:
+        check_file("--out", options.out)
+
+
+def rates(options: RunOptions, split: Split, backbone: Backbone) -> Rates:
+    """The given rates; else the tuned ones of a run like this; else the optimiser's default and the backbone's rule."""
+    n, name = split.data.n_items, optimizer(options)
+    if options.lr is not None:
+        rule = backbone.default_lr_items(options.lr, n, name)
+        return Rates(options.lr, rule if options.lr_items is None else options.lr_items, "given")
+    row = settings.find(settings.read_table(options.table or settings.PACKAGED), setting(options, split, backbone))
+    if row is not None:
+        return Rates(row["lr"], row["lr_items"], "tuned")
+    if options.table is not None:
+        raise InputError(f"{options.table} has no rates for such a run: `fedlib tune` it first, or give --lr.")
+    return Rates(DEFAULT_LR[name], backbone.default_lr_items(DEFAULT_LR[name], n, name), "default")
+
+
+def federated(options: RunOptions, split: Split, began: float) -> dict[str, Any]:
+    """The report of a federated run."""
+    backbone = build_backbone(options)
+    rate = rates(options, split, backbone)
+    local = local_training(options, split, rate.lr, rate.lr_items)
+    prepared = time.perf_counter() - began
+    result = train(
+        options, split, backbone, local, ks=cutoffs(options.topk), evaluate_every=options.evaluate_every,
+        checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every, resume=options.resume,
+    )  # fmt: skip
+    history = plain_rows(result.history)
+    if len(history) > options.rounds or history[-1].get("seconds_evaluate") is None:
+        raise InputError(f"{options.checkpoint} is at round {len(history)} already: ask for more --rounds than that.")
+    config = {
+        "variant": options.variant or "original", "local_only": options.local_only, "rounds": options.rounds,
+        "executor": options.executor, "chunk": result.chunk, "settings": rate.source,
+    } | {"model" if name == "backbone" else name: value for name, value in result.config.items()}  # fmt: skip
+    evaluations = [row["seconds_evaluate"] for row in history if row["seconds_evaluate"] is not None]
+    seconds = Seconds(prepared + result.seconds_prepare, [row["seconds"] for row in history], evaluations,
+                      time.perf_counter() - began)  # fmt: skip
+    return make_report(options, split, config, seconds, result.metrics, result.valid_metrics, history,
+                       plain_rows(result.ledger), result.device)  # fmt: skip
+
+
+def centralised(options: RunOptions, split: Split, began: float) -> dict[str, Any]:
+    """The report of a model that is trained on all the data in one place."""
+    model = MODELS[options.backbone]
+    given = {name: getattr(options, name) for name in model.options if getattr(options, name) is not None}
+    scorer = model.load()(**given)
+    config = {"settings": "default", "model": {"class": f"{model.module}.{model.name}", **vars(scorer)}}
+    scorer.fit(split)
+    prepared, ks = time.perf_counter() - began, cutoffs(options.topk)
+    test, valid = (evaluate(scorer, split, which, ks=ks).metrics(ks) for which in ("test", "valid"))
+    total = time.perf_counter() - began
+    seconds = Seconds(prepared, [], [total - prepared], total)
+    return make_report(options, split, config, seconds, test, valid, [], [], "cpu")

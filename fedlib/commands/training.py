@@ -1,0 +1,106 @@
+"""What ``run`` and ``tune`` share: checking options against each other, reading the data, building the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fedlib.backbones import Backbone
+from fedlib.commands.models import MODELS, Variant
+from fedlib.commands.options import Options, flag
+from fedlib.data import load
+from fedlib.data.interactions import Split
+from fedlib.errors import InputError
+from fedlib.federation import federate
+from fedlib.local import LocalTraining
+from fedlib.options import with_convention
+from fedlib.result import Result
+from fedlib.settings import Row
+
+ALWAYS = ("dataset", "backbone", "protocol", "seed", "split_seed", "topk", "threads", "out")
+
+
+def is_centralised(options: Options) -> bool:
+    """Whether the backbone is one of the rows that are not federated."""
+    return not MODELS[options.backbone].variants
+
+
+def check_combination(options: Options) -> None:
+    """Raise InputError for options that mean nothing together."""
+    model = MODELS[options.backbone]
+    allowed = dict.fromkeys((*ALWAYS, *model.options))
+    extra = sorted(options.given - allowed.keys()) if not model.variants else []
+    if extra:
+        raise InputError(
+            f"{', '.join(map(flag, extra))}: not for --backbone {options.backbone}, which is not federated "
+            f"and takes only {', '.join(map(flag, allowed))}."
+        )
+    if options.executor == "loop" and options.chunk is not None:
+        raise InputError("--chunk is for --executor vectorized: the loop trains one client at a time.")
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def read_split(options: Options) -> Split:
+    """The data set of the options, split by their protocol."""
+    data = load(options.dataset)
+    if options.protocol == "loo99":
+        return data.leave_one_out(seed=options.split_seed)
+    if options.protocol == "full":
+        return data.full_ranking()
+    return data.ratio_split(seed=options.split_seed)
+
+
+def variant(options: Options) -> Variant:
+    """The form of the model that was asked for."""
+    return MODELS[options.backbone].variants[options.variant or "original"]
+
+
+def optimizer(options: Options) -> str:
+    """The clients' optimiser: the one given, or the model's own."""
+    return options.optimizer or variant(options).optimizer
+
+
+def build_backbone(options: Options) -> Backbone:
+    """The model of one client."""
+    width = {} if options.dim is None else {"dim": options.dim}
+    backbone: Backbone = MODELS[options.backbone].load()(**(variant(options).arguments | width))
+    return backbone.alone() if options.local_only else backbone
+
+
+def local_training(options: Options, split: Split, lr: float, lr_items: float) -> LocalTraining:
+    """How a client trains, with nothing left to a convention."""
+    local = LocalTraining(options.local_epochs, options.batch, options.negatives, options.negatives_from, lr, lr_items,
+                          optimizer(options), options.weight_decay)  # fmt: skip
+    return with_convention(local, split)
+
+
+def setting(options: Options, split: Split, backbone: Backbone) -> Row:
+    """What a row of the table of tuned rates says about the run it was made for (see :mod:`fedlib.settings`)."""
+    same_name = ("dataset", "backbone", "local_only", "protocol", "clients_per_round", "local_epochs", "batch",
+                 "negatives", "weight_decay", "rounds", "seed", "split_seed")  # fmt: skip
+    return {name: getattr(options, name) for name in same_name} | {
+        "variant": options.variant or "original",
+        "optimizer": optimizer(options),
+        "negatives_from": local_training(options, split, 1.0, 1.0).negatives_from,
+        "dim": backbone.dim,
+    }
+
+
+def train(options: Options, split: Split, backbone: Backbone, local: LocalTraining, **how: Any) -> Result:
+    """One federated run."""
+    names = ("clients_per_round", "rounds", "seed", "executor", "chunk", "device", "max_memory")
+    how |= {name: getattr(options, name) for name in names}
+    return federate(split, backbone, local=local, progress=True, **how)

@@ -1,0 +1,145 @@
+"""``fedlib tune``: choose learning rates on validation data."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fedlib
+from fedlib.backbones import Backbone
+from fedlib.commands.files import check_file, write_json
+from fedlib.commands.options import GROWTH, TuneOptions, numbers
+from fedlib.commands.training import (
+    build_backbone,
+    check_combination,
+    is_centralised,
+    local_training,
+    optimizer,
+    read_split,
+    setting,
+    threads,
+    train,
+)
+from fedlib.data.interactions import Split
+from fedlib.errors import InputError
+from fedlib.settings import Row, read_table, same
+
+
+def tune(options: TuneOptions) -> None:
+    """Try every setting, note each result in the table as soon as it is known, and the choice at the end."""
+    if is_centralised(options):
+        raise InputError(f"fedlib tune is for federated models, and --backbone {options.backbone} is not one.")
+    check_combination(options)
+    check_metric(options.metric)
+    lrs = numbers("--grid", options.grid)
+    items = None if options.grid_items is None else numbers("--grid-items", options.grid_items)
+    check_file("--table", options.table)
+    read_rows(options.table)
+    with threads(options.threads):
+        row = search(options, read_split(options), build_backbone(options), lrs, items)
+    print(describe(row))
+
+
+def check_metric(text: str) -> None:
+    """Raise InputError unless ``text`` is a metric such as NDCG@10."""
+    if not re.fullmatch(r"(HR|NDCG\*?|Precision|Recall)@[1-9]\d{0,5}", text):
+        raise InputError(f"--metric must be HR, NDCG, NDCG*, Precision or Recall at a K, as in NDCG@10, not {text!r}.")
+
+
+def search(options: TuneOptions, split: Split, backbone: Backbone, lrs: list[float], items: list[float] | None) -> Row:
+    """Try the grid and, while its largest value is the best, the next higher one; returns the finished row."""
+    n, bound, bound_items = split.data.n_items, GROWTH * lrs[-1], GROWTH * items[-1] if items else 0.0
+    row = start(options.table, setting(options, split, backbone) | {"metric": options.metric})
+    while True:
+        for lr in lrs:
+            for lr_items in items or [backbone.default_lr_items(lr, n, optimizer(options))]:
+                if not any((tried["lr"], tried["lr_items"]) == (lr, lr_items) for tried in row["grid"]):
+                    valid = try_one(options, split, backbone, lr, lr_items)
+                    row["grid"].append({"lr": lr, "lr_items": lr_items, "valid": valid})
+                    save(options.table, row)
+        best = choice(row["grid"])
+        grown = grow(lrs, best["lr"], bound), items and grow(items, best["lr_items"], bound_items)
+        if grown == (lrs, items):
+            row |= best
+            save(options.table, row)
+            return row
+        lrs, items = grown
+
+
+def try_one(options: TuneOptions, split: Split, backbone: Backbone, lr: float, lr_items: float) -> float | None:
+    """The validation metric after the last round; None where training diverges."""
+    local = local_training(options, split, lr, lr_items)
+    k = int(options.metric.partition("@")[2])
+    try:
+        result = train(options, split, backbone, local, ks=(k,), evaluate_every=options.rounds)
+    except InputError as err:
+        if "diverged" in str(err):
+            return None
+        raise
+    return result.valid_metrics[options.metric]
+
+
+def choice(grid: list[Row]) -> Row:
+    """The best setting tried, the one with the smallest rates of equals. Raises InputError if all diverged."""
+    finished = [tried for tried in grid if tried["valid"] is not None]
+    if not finished:
+        raise InputError("Training diverged with every learning rate of the grid: try smaller ones.")
+    return max(sorted(finished, key=lambda tried: (tried["lr"], tried["lr_items"])), key=lambda tried: tried["valid"])
+
+
+def grow(values: list[float], best: float, bound: float) -> list[float]:
+    """``values`` and, where none is above the best, one more, half a decade up, unless it is above the bound.
+
+    The best may lie above all ``values`` if an earlier tuning had gone further.
+
+    >>> grow([0.1, 1.0], 1.0, 1000.0), grow([0.1, 1.0], 0.1, 1000.0), grow([0.1, 1.0], 1.0, 2.0)
+    ([0.1, 1.0, 3.2], [0.1, 1.0], [0.1, 1.0])
+    """
+    higher = float(f"{values[-1] * 10**0.5:.2g}")
+    return [*values, higher] if best >= values[-1] and higher <= bound else values
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of the table so far."""
+    return read_table(path) if path.exists() else []
+
+
+def start(path: Path, key: Row) -> Row:
+    """The row of an earlier tuning under the same settings, or a new one."""
+    fresh = key | {"grid": [], "lr": None, "lr_items": None, "valid": None, "fedlib": fedlib.__version__}
+    return next((row for row in read_rows(path) if same(row, key)), fresh)
+
+
+def save(path: Path, row: Row) -> None:
+    """Put one row into the table, whatever other tunings have put there since."""
+    with locked(path.resolve().parent):
+        rows = read_rows(path)
+        at = next((i for i, other in enumerate(rows) if same(other, row)), len(rows))
+        write_json(path, [*rows[:at], row, *rows[at + 1 :]])
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder, so that two tunings that write to one table take turns."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def describe(row: Row) -> str:
+    """Everything tried and the choice, as a table for a reader."""
+    lines = [f"{'lr':>12}{'lr of items':>14}{'valid ' + row['metric']:>18}"]
+    for tried in sorted(row["grid"], key=lambda tried: (tried["lr"], tried["lr_items"])):
+        value = "diverged" if tried["valid"] is None else f"{tried['valid']:.4f}"
+        mark = "  <- chosen" if (tried["lr"], tried["lr_items"]) == (row["lr"], row["lr_items"]) else ""
+        lines.append(f"{tried['lr']:12g}{tried['lr_items']:14g}{value:>18}{mark}")
+    if row["lr"] == max(tried["lr"] for tried in row["grid"]):
+        lines.append("The largest learning rate tried is the best: a larger --grid may be better still.")
+    return "\n".join(lines)

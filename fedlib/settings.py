@@ -1,0 +1,68 @@
+"""The learning rates that were chosen on validation data: the table ``fedlib tune`` writes and runs read.
+
+A row says under which settings the rates were chosen and everything that was tried:
+
+    {"dataset", "backbone", "variant", "local_only", "protocol", "optimizer",              # what a run must share
+     "local_epochs", "batch", "negatives", "negatives_from", "clients_per_round", "weight_decay", "dim",
+     "rounds", "seed", "split_seed", "metric",                                              # what it should share
+     "grid": [{"lr", "lr_items", "valid"}, ...],                                            # valid null: it diverged
+     "lr", "lr_items", "valid", "fedlib"}                                                   # the choice, null before it
+
+No number in it comes from test data.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fedlib.errors import InputError
+
+PACKAGED = Path(__file__).with_name("tuned.json")
+MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "protocol", "optimizer")
+SHOULD_AGREE = (
+    "clients_per_round", "local_epochs", "batch", "negatives", "negatives_from", "weight_decay", "dim",
+    "rounds", "seed", "split_seed", "metric",
+)  # fmt: skip
+SETTING = MUST_AGREE + SHOULD_AGREE
+Row = dict[str, Any]
+
+
+def read_table(path: Path = PACKAGED) -> list[Row]:
+    """The rows of a table. Raises InputError for a file that is not one."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise InputError(f"{path} is not a readable table of settings ({type(err).__name__}): name another.") from err
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
+        raise InputError(f"{path} is not a table of settings as `fedlib tune` writes it: name another.")
+    return rows
+
+
+def find(rows: list[Row], setting: Row) -> Row | None:
+    """The row whose rates suit a run with this ``setting``; None if none does.
+
+    A row suits if it agrees in what it must (data, model, protocol, optimiser, and whether all clients take part or
+    some) and its choice is made; of several, the one that agrees in most of the rest is taken, the first of equals.
+    ``setting`` may leave out what a run does not have, such as the metric.
+    """
+
+    def agreement(row: Row) -> int:
+        return sum(name in setting and row[name] == setting[name] for name in SHOULD_AGREE)
+
+    suited = [row for row in rows if row["lr"] is not None and all(row[name] == setting[name] for name in MUST_AGREE)
+              and (row["clients_per_round"] == 1) == (setting["clients_per_round"] == 1)]  # fmt: skip
+    return max(suited, key=agreement, default=None)
+
+
+def same(row: Row, setting: Row) -> bool:
+    """Whether a row was made under exactly this ``setting``."""
+    return all(row[name] == setting[name] for name in SETTING)
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict) or not {*SETTING, "grid", "lr", "lr_items", "valid"} <= row.keys():
+        return False
+    rates = [row["lr"], row["lr_items"]]
+    return rates == [None, None] or all(isinstance(x, int | float) and 0 < x < float("inf") for x in rates)
