@@ -30,12 +30,12 @@ class Sums:
     clients: int = 0
 
     def add_table(self, name: str, ids: Tensor, real: Tensor, delta: Tensor, weight: Tensor, *, by_row: bool) -> None:
-        """Add K clients' differences of table ``name`` on their own rows; untouched rows differ by nothing.
+        """Add K clients' differences of table ``name`` on their own rows, which are scaled in place.
 
         ids, real (K, R), delta (K, R, d), weight (K,). ``by_row``: a row counts only clients that touched it.
         """
         factor = real * weight[:, None]
-        add_rows_(self.delta[name], ids.flatten(), (delta * factor[:, :, None]).flatten(0, 1))
+        add_rows_(self.delta[name], ids.flatten(), delta.mul_(factor[:, :, None]).flatten(0, 1))
         if by_row:
             add_rows_(self.weight[name], ids.flatten(), factor.flatten())
         else:

@@ -58,7 +58,7 @@ def train_locally(clients: Clients, state: State, work: Work) -> tuple[Chunk, Tr
         lr_items=clients.lr_items, seed=clients.seed, round=work.round,
     )  # fmt: skip
     work.clients = chunk.clients
-    work.update = {name: trained.rows[name] - rows[name] for name in state.tables}
+    work.update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}
     work.update |= {name: trained.params[name] - params[name] for name in state.shared}
     return chunk, trained
 

@@ -7,6 +7,7 @@ has run out of batches is left out of the step, so that neither weight decay nor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.backbones.base import Backbone, Batch
+from fedlib.backbones.base import Backbone, Batch, Outer
 from fedlib.cohort import Chunk
 
 
@@ -104,7 +105,7 @@ def train(
                 )
                 if i == 0:
                     loss[first:] += step_loss
-                optimizer.step({"network": network, "items": items}, first)
+                optimizer.step({"network": network, "items": items}, wanted, first)
     batches = local.epochs * torch.ceil(chunk.count / local.batch)
     return Trained(params, rows, loss / batches)
 
@@ -146,18 +147,30 @@ def dropout_masks(
     return masks
 
 
+Named = Mapping[str, Mapping[str, Tensor | Outer]]  # group -> name -> gradient
+
+
+def dense(gradient: Tensor | Outer) -> Tensor:
+    return gradient.dense() if isinstance(gradient, Outer) else gradient
+
+
 class SGD:
     """theta <- theta - lr (g + decay theta), for stacked clients."""
 
     def __init__(self, leaves: dict[str, dict[str, Tensor]], rates: dict[str, float], decay: float) -> None:
         self.leaves, self.rates, self.decay = leaves, rates, decay
 
-    def step(self, gradients: dict[str, dict[str, Tensor]], first: int) -> None:
-        """Update the clients from ``first`` on."""
-        for group, named in gradients.items():
-            for name, g in named.items():
-                theta = self.leaves[group][name][first:]
-                theta.sub_(g.add(theta, alpha=self.decay) if self.decay else g, alpha=self.rates[group])
+    def step(self, gradients: Named, groups: tuple[str, ...], first: int) -> None:
+        """Update ``groups`` of the clients from ``first`` on."""
+        for group in groups:
+            for name, g in gradients[group].items():
+                theta, rate = self.leaves[group][name][first:], self.rates[group]
+                if self.decay:
+                    theta.sub_(dense(g).add(theta, alpha=self.decay), alpha=rate)
+                elif isinstance(g, Outer):
+                    theta.addcmul_(g.left[:, :, None], g.right[:, None, :], value=-rate)
+                else:
+                    theta.sub_(g, alpha=rate)
 
 
 class Adam:
@@ -179,15 +192,13 @@ class Adam:
         self.moments = {id(leaf): (torch.zeros_like(leaf), torch.zeros_like(leaf)) for leaf in everything}
         self.steps = {group: torch.zeros(len(everything[0]), dtype=torch.float64) for group in leaves}
 
-    def step(self, gradients: dict[str, dict[str, Tensor]], first: int) -> None:
-        """Update the clients from ``first`` on."""
-        for group, named in gradients.items():
-            if not named:
-                continue
+    def step(self, gradients: Named, groups: tuple[str, ...], first: int) -> None:
+        """Update ``groups`` of the clients from ``first`` on."""
+        for group in groups:
             self.steps[group][first:] += 1
             s = self.steps[group][first:]
-            for name, g in named.items():
-                leaf = self.leaves[group][name]
+            for name, gradient in gradients[group].items():
+                leaf, g = self.leaves[group][name], dense(gradient)
                 theta, (m, v) = leaf[first:], (moment[first:] for moment in self.moments[id(leaf)])
                 if self.decay:
                     g = g.add(theta, alpha=self.decay)

@@ -15,7 +15,7 @@ class KeptRows:
     is held as long as one client refers to it. A client that never took part has the initial table.
 
     rows (T, d) and ids (T,) hold client u's rows at ``start[u] : start[u] + count[u]``;
-    ``version`` (m,) says which table they came from.
+    ``version`` (m,) says which table they came from. The last row is spare: padding is written there.
     """
 
     def __init__(self, initial: Tensor, capacity: Tensor) -> None:
@@ -23,7 +23,7 @@ class KeptRows:
         device = initial.device
         self.start = torch.zeros(len(capacity) + 1, dtype=torch.int64, device=device)
         torch.cumsum(capacity, 0, out=self.start[1:])
-        total = int(self.start[-1])
+        total = int(self.start[-1]) + 1
         self.rows = torch.zeros(total, initial.shape[1], dtype=initial.dtype, device=device)
         self.ids = torch.zeros(total, dtype=torch.int64, device=device)
         self.count = torch.zeros_like(capacity)
@@ -45,10 +45,10 @@ class KeptRows:
 
     def write(self, clients: Tensor, ids: Tensor, real: Tensor, rows: Tensor, version: int) -> None:
         """Store what K clients tuned: ids (K, R), real (K, R) and rows (K, R, d)."""
-        at = real.flatten().nonzero().squeeze(1)
-        place = (self.start[clients][:, None] + torch.arange(ids.shape[1], device=ids.device)).flatten()[at]
-        self.rows.index_copy_(0, place, rows.flatten(0, 1)[at])
-        self.ids.index_copy_(0, place, ids.flatten()[at])
+        place = self.start[clients][:, None] + torch.arange(ids.shape[1], device=ids.device)
+        place = torch.where(real, place, self.start[-1]).flatten()  # padding goes to the spare row
+        self.rows.index_copy_(0, place, rows.flatten(0, 1))
+        self.ids.index_copy_(0, place, ids.flatten())
         self.count[clients] = real.sum(1)
         self.version[clients] = version
 
@@ -84,6 +84,7 @@ class KeptRows:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs."""
+        self.rows[-1], self.ids[-1] = 0, 0  # what lies in the spare row is nothing
         own = {"rows": self.rows, "ids": self.ids, "count": self.count, "version": self.version}
         return own | {f"versions/{v}": table for v, table in self.versions.items()}
 

@@ -23,6 +23,21 @@ Gradients = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Outer:
+    """K outer products, (K, R) by (K, d), kept as their factors: what the item gradient of a linear score is."""
+
+    left: Tensor
+    right: Tensor
+
+    def dense(self) -> Tensor:
+        """The products written out, (K, R, d)."""
+        return self.left[:, :, None] * self.right[:, None, :]
+
+
+RowGradients = Mapping[str, Tensor | Outer]
+
+
+@dataclass(frozen=True)
 class Table:
     """An item table a backbone reads: n rows of ``dim`` numbers, started from N(0, std^2).
 
@@ -160,7 +175,7 @@ class Backbone(nn.Module):
 
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
-    ) -> tuple[Tensor, Gradients, Gradients]:
+    ) -> tuple[Tensor, Gradients, RowGradients]:
         """Each client's mean loss on its batch and its gradients, by automatic differentiation.
 
         params (K, ...), rows (K, R, d); ``wanted`` names what is about to be updated, "network", "items" or both.

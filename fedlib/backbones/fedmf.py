@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fedlib.backbones.base import Backbone, Batch, Gradients, Rows, Table
+from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table
 from fedlib.backbones.linear import linear_gradients
 
 
@@ -36,7 +36,7 @@ class FedMF(Backbone):
 
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
-    ) -> tuple[Tensor, Gradients, Gradients]:
+    ) -> tuple[Tensor, Gradients, RowGradients]:
         """Closed form, the user vector in the place of w: see :func:`~fedlib.backbones.linear.linear_gradients`."""
-        loss, g = linear_gradients(params["user"], None, rows["item"], batch, wanted)
-        return loss, {"user": g["w"]} if "w" in g else {}, {"item": g["q"]} if "q" in g else {}
+        loss, user, _, item = linear_gradients(params["user"], None, rows["item"], batch)
+        return loss, {"user": user}, {"item": item}

@@ -6,13 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedlib.backbones.base import Batch, Gradients
+from fedlib.backbones.base import Batch, Outer
 from fedlib.scatter import add_columns_
 
 
-def linear_gradients(
-    w: Tensor, b: Tensor | None, q: Tensor, batch: Batch, wanted: tuple[str, ...]
-) -> tuple[Tensor, Gradients]:
+def linear_gradients(w: Tensor, b: Tensor | None, q: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Outer]:
     r"""Loss and gradients of :math:`\hat r_i = \sigma(w^\top q_i + b)` for K clients at once.
 
     With :math:`z_s = w^\top q_{i(s)} + b`, label :math:`r_s` and weight :math:`\omega_s` of sample :math:`s`,
@@ -27,8 +25,8 @@ def linear_gradients(
     Errors are summed per item *before* they meet a vector, so an item that occurs twice costs and counts as it should,
     and no (K, B, d) tensor is ever built.
 
-    Shapes: w (K, d), b (K,) or None, q (K, R, d). Returns the loss (K,) and the gradients under the names
-    ``w`` (K, d), ``b`` (K,) and ``q`` (K, R, d), those that ``wanted`` asks for ("network" and "items").
+    Shapes: w (K, d), b (K,) or None, q (K, R, d).
+    Returns the loss (K,) and the gradients with respect to w (K, d), b (K,) and q, the last one as its two factors.
     """
     z = torch.bmm(w[:, None, :], q.transpose(1, 2)).squeeze(1).gather(1, batch.local)  # (K, R) -> (K, B)
     if b is not None:
@@ -36,10 +34,5 @@ def linear_gradients(
     loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
     e = (torch.sigmoid(z) - batch.labels) * batch.weights
     per_row = add_columns_(q.new_zeros(q.shape[:2]), batch.local, e)  # (K, R)
-    gradients = {}
-    if "network" in wanted:
-        gradients["w"] = torch.bmm(per_row[:, None, :], q).squeeze(1)
-        gradients["b"] = e.sum(1)
-    if "items" in wanted:
-        gradients["q"] = per_row[:, :, None] * w[:, None, :]
-    return loss, gradients
+    # A copy of w: the optimiser may change w in place before it gets to the items.
+    return loss, torch.bmm(per_row[:, None, :], q).squeeze(1), e.sum(1), Outer(per_row, w.clone())

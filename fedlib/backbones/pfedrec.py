@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fedlib.backbones.base import Backbone, Batch, Gradients, Rows, Table, hidden_layers
+from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table, hidden_layers
 from fedlib.backbones.linear import linear_gradients
 
 
@@ -54,11 +54,10 @@ class PFedRec(Backbone):
 
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
-    ) -> tuple[Tensor, Gradients, Gradients]:
+    ) -> tuple[Tensor, Gradients, RowGradients]:
         """Closed form of the linear score function; automatic differentiation of the MLP."""
         if not self.linear:
             return super().gradients(params, rows, batch, wanted)
         weight, bias = params["score.weight"], params["score.bias"]  # (K, 1, d), (K, 1)
-        loss, g = linear_gradients(weight.squeeze(1), bias.squeeze(1), rows["item"], batch, wanted)
-        network = {"score.weight": g["w"][:, None, :], "score.bias": g["b"][:, None]} if "w" in g else {}
-        return loss, network, {"item": g["q"]} if "q" in g else {}
+        loss, w, b, item = linear_gradients(weight.squeeze(1), bias.squeeze(1), rows["item"], batch)
+        return loss, {"score.weight": w[:, None, :], "score.bias": b[:, None]}, {"item": item}
