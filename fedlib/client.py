@@ -35,15 +35,11 @@ class Clients:
 
 def receive(clients: Clients, state: State, group: Tensor, t: int) -> Work:
     """K clients with their positives and the model they were sent."""
-    positives, count = clients.train.padded(group)
-    return Work(
-        t,
-        clients.seed,
-        group,
-        positives,
-        count,
-        lambda items: score(state, clients.backbone, group, items, personal=False),
-    )
+
+    def received_score(items: Tensor) -> Tensor:
+        return score(state, clients.backbone, group, items, personal=False)
+
+    return Work(t, clients.seed, group, *clients.train.padded(group), received_score)
 
 
 def train_locally(clients: Clients, state: State, work: Work) -> tuple[Chunk, Trained]:

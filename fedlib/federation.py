@@ -40,6 +40,8 @@ from fedlib.places import Place, Work
 from fedlib.result import Result
 from fedlib.state import State, initial_state
 
+PLACES = ("augment", "select", "items", "protect")
+
 
 def federate(
     data: Split,
@@ -99,25 +101,22 @@ def federate(
         start = time.perf_counter()
         chosen = sample_clients(clients.length.cpu(), clients_per_round, seed, t).to(where)  # S_t
         sums = one_round(clients, places, state, chosen, size, ledger, t)
-        state.round = t + 1
-        row = {"round": t + 1, "clients": sums.clients, "loss": sums.loss / max(sums.clients, 1),
-               "bytes_down": ledger.bytes(t + 1, "down"), "bytes_up": ledger.bytes(t + 1, "up"),
-               "seconds": time.perf_counter() - start}  # fmt: skip
-        if (t + 1) % evaluate_every == 0 or t + 1 == rounds:
+        state.round, last = t + 1, t + 1 == rounds
+        row = {"round": t + 1, "clients": sums.clients, "loss": sums.loss / sums.clients}
+        row |= {f"bytes_{way}": ledger.bytes(t + 1, way) for way in ("down", "up")}
+        row["seconds"] = time.perf_counter() - start
+        if last or (t + 1) % evaluate_every == 0:
             start = time.perf_counter()
             row |= evaluate(state, backbone, data, ks)
             row["seconds_evaluate"] = time.perf_counter() - start
         history.append(row)
-        if (t + 1) % checkpoint_every == 0 or t + 1 == rounds:
+        if last or (t + 1) % checkpoint_every == 0:
             saved.save(state, history, ledger)
         if progress:
             show_progress(row, rounds)
 
     return Result(state, backbone, data, config, pd.DataFrame(history), ledger.frame(), tuple(ks), str(where), size,
                   prepared, time.perf_counter() - began)  # fmt: skip
-
-
-PLACES = ("augment", "select", "items", "protect")
 
 
 def one_round(

@@ -7,7 +7,7 @@ has run out of batches is left out of the step, so that neither weight decay nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,43 +71,38 @@ def train(
 
     The loss is the mean over a client's batches of the mean loss in the batch, measured before the batch's step.
     """
-    leaves = {"network": params, "items": rows}
-    rates = {"network": local.lr, "items": lr_items}
-    optimizer = (
-        Adam(leaves, rates, local.weight_decay) if local.optimizer == "adam" else SGD(leaves, rates, local.weight_decay)
-    )
-    loss = torch.zeros(len(chunk.clients), dtype=next(iter(rows.values())).dtype, device=chunk.count.device)
-    dtype = loss.dtype
-    longest = chunk.sample.shape[1]
+    rule: type[SGD] | type[Adam] = {"sgd": SGD, "adam": Adam}[local.optimizer]
+    optimizer = rule({"network": params, "items": rows}, {"network": local.lr, "items": lr_items}, local.weight_decay)
+    dtype = next(iter(rows.values())).dtype
+    loss = torch.zeros(len(chunk.clients), dtype=dtype, device=chunk.count.device)
     for epoch in range(local.epochs):
-        order = shuffled(chunk, rng.key(seed, "shuffle", round, epoch))
-        at, label = chunk.local.gather(1, order), chunk.label.to(dtype).gather(1, order)
-        sample = chunk.sample.gather(1, order) if backbone.dropouts() else None
-        for start in range(0, longest, local.batch):
-            stop = min(start + local.batch, longest)
-            first = int((chunk.count <= start).sum())  # clients are sorted: those before it have finished
-            left = (chunk.count[first:] - start).clamp(max=local.batch)
-            real = torch.arange(stop - start, device=left.device) < left[:, None]
-            masks = (
-                {}
-                if sample is None
-                else dropout_masks(
-                    backbone, chunk.clients[first:], sample[first:, start:stop], seed, round, epoch, dtype
-                )
-            )
-            batch = Batch(at[first:, start:stop], label[first:, start:stop], real / left[:, None].to(dtype), masks)
-            for i, wanted in enumerate(backbone.steps):
-                step_loss, network, items = backbone.gradients(
-                    {name: p[first:] for name, p in params.items()},
-                    {t: q[first:] for t, q in rows.items()},
-                    batch,
-                    wanted,
-                )
-                if i == 0:
-                    loss[first:] += step_loss
+        for first, batch in batches(backbone, chunk, local.batch, dtype, seed, round, epoch):
+            own = {name: p[first:] for name, p in params.items()}, {name: q[first:] for name, q in rows.items()}
+            for step, wanted in enumerate(backbone.steps):
+                step_loss, network, items = backbone.gradients(*own, batch, wanted)
                 optimizer.step({"network": network, "items": items}, wanted, first)
-    batches = local.epochs * torch.ceil(chunk.count / local.batch)
-    return Trained(params, rows, loss / batches)
+                if step == 0:
+                    loss[first:] += step_loss
+    return Trained(params, rows, loss / (local.epochs * torch.ceil(chunk.count / local.batch)))
+
+
+def batches(
+    backbone: Backbone, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
+) -> Iterator[tuple[int, Batch]]:
+    """One epoch in batches of ``size``: the first client that still has samples, and the batch of it and all after it.
+
+    Clients are sorted by their number of samples, so those that have finished are the first ones.
+    """
+    order = shuffled(chunk, rng.key(seed, "shuffle", round, epoch))
+    local, label = chunk.local.gather(1, order), chunk.label.to(dtype).gather(1, order)
+    sample = chunk.sample.gather(1, order)
+    for start in range(0, order.shape[1], size):
+        first = int((chunk.count <= start).sum())
+        part = slice(first, None), slice(start, start + size)
+        left = (chunk.count[first:, None] - start).clamp(max=size)
+        real = torch.arange(local[part].shape[1], device=left.device) < left
+        masks = dropout_masks(backbone, chunk.clients[first:], sample[part], seed, round, epoch, dtype)
+        yield first, Batch(local[part], label[part], real / left.to(dtype), masks)
 
 
 def shuffled(chunk: Chunk, stream: int) -> Tensor:
@@ -118,11 +113,8 @@ def shuffled(chunk: Chunk, stream: int) -> Tensor:
     """
     n = chunk.sample.shape[1]
     low = max(1, (n - 1).bit_length())
-    number = (
-        rng.bits(stream, chunk.clients[:, None], chunk.sample)
-        .bitwise_right_shift_(1)
-        .bitwise_and_((1 << 63) - (1 << low))
-    )
+    high_bits = (1 << 63) - (1 << low)
+    number = rng.bits(stream, chunk.clients[:, None], chunk.sample).bitwise_right_shift_(1).bitwise_and_(high_bits)
     position = torch.arange(n, device=number.device)
     packed = number.bitwise_or_(position).masked_fill_(position >= chunk.count[:, None], (1 << 63) - 1)
     packed = packed.sort(dim=1).values if packed.is_cuda else torch.from_numpy(np.sort(packed.numpy(), axis=1))
@@ -138,9 +130,8 @@ def dropout_masks(
         words = -(-site.width // 4)
         index = sample[:, :, None] * words + torch.arange(words, device=sample.device)  # (K, B, words)
         draw = rng.bits(rng.key(seed, "dropout:" + name, round, epoch), clients[:, None, None], index)
-        field = draw.view(torch.int16)[
-            :, :, : site.width
-        ]  # signed; the unit is kept where its unsigned value >= p 65536
+        # A field is read as a signed number; the unit is kept where its unsigned value is at least p 2^16.
+        field = draw.view(torch.int16)[:, :, : site.width]
         threshold = int(site.p * 65536 + 0.5)
         kept = (field >= threshold) | (field < 0) if threshold < 32768 else (field < 0) & (field >= threshold - 65536)
         masks[name + ".mask"] = kept.to(dtype).div_(1 - site.p)

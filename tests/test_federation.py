@@ -174,3 +174,16 @@ def test_no_global_random_state_is_read_or_set() -> None:
     torch.manual_seed(2)
     again = federate(split, BACKBONES["fedncf"][0], local=ADAM, rounds=1, device="cpu")
     assert torch.equal(first.state.tables["item"], again.state.tables["item"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_cuda_equals_the_cpu_and_itself(kind: str) -> None:
+    """Equal to the CPU within rounding, and from run to run bit for bit: no unordered atomic sums."""
+    split, backbone = small_split(), BACKBONES[kind][0]
+    arguments = {"local": ADAM, "rounds": 3, "clients_per_round": 0.5}
+    on_cpu = federate(split, backbone, device="cpu", **arguments)
+    first, again = (federate(split, backbone, device="cuda", **arguments) for _ in range(2))
+    assert_close({name: value.cpu() for name, value in values(first.state).items()}, values(on_cpu.state), atol=1e-5)
+    for name, value in values(first.state).items():
+        assert torch.equal(value, values(again.state)[name])
