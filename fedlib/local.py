@@ -71,7 +71,7 @@ def train(
 
     The loss is the mean over a client's batches of the mean loss in the batch, measured before the batch's step.
     """
-    rule: type[SGD] | type[Adam] = {"sgd": SGD, "adam": Adam}[local.optimizer]
+    rule: type[SGD] | type[Adam] = Adam if local.optimizer == "adam" else SGD
     optimizer = rule({"network": params, "items": rows}, {"network": local.lr, "items": lr_items}, local.weight_decay)
     dtype = next(iter(rows.values())).dtype
     loss = torch.zeros(len(chunk.clients), dtype=dtype, device=chunk.count.device)
