@@ -19,6 +19,6 @@ pip=("$folder/venv/bin/python" -m pip install -q --disable-pip-version-check)
 "${pip[@]}" -r "$folder/lowest.txt" pytest hypothesis PyYAML
 "${pip[@]}" --no-deps .
 "$folder/venv/bin/python" -m pip list --disable-pip-version-check | grep -i -E "torch|numpy|pandas|scipy|scikit-learn"
-# Old releases warn about things that later ones settled, so warnings do not count here.
+# The chapters and their tools are not part of the package. Old releases warn about things that later ones settled, so warnings do not count here.
 OMP_NUM_THREADS=1 "$folder/venv/bin/python" -m pytest -q -W default \
-    --ignore=tests/test_notebooks.py --ignore=tests/test_project.py tests
+    --ignore=tests/test_book.py --ignore=tests/test_notebooks.py --ignore=tests/test_project.py tests
