@@ -222,7 +222,8 @@ def test_the_doctor_imports_nothing_optional() -> None:
     )
     done = python("-c", code)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(rf"^torch +{re.escape(torch.__version__)}$", done.stdout, flags=re.MULTILINE)
+    release = re.escape(torch.__version__.partition("+")[0])  # a package record may lack the build after the plus
+    assert re.search(rf"^torch +{release}", done.stdout, flags=re.MULTILINE)
 
 
 def test_bench_runs_the_checkouts_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(capsys: pytest.CaptureFixture[st
     assert numbers(resumed) == numbers(whole)
 
     assert "--resume" in refusal(capsys, [*saving, "--rounds", "6"])
-    assert "round 4 already" in refusal(capsys, [*saving, "--rounds", "3", "--resume"])
+    assert "past round 3" in refusal(capsys, [*saving, "--rounds", "3", "--resume"])
     assert "another run" in refusal(capsys, [*saving, "--rounds", "6", "--resume", "--seed", "1"])
 
 

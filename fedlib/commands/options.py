@@ -194,8 +194,8 @@ def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., Non
 
     def decorate(command: Callable[[T], None]) -> Callable[..., None]:
         def call(ctx: typer.Context, **values: Any) -> None:
-            source = {name: str(ctx.get_parameter_source(name)) for name in values}
-            given = frozenset(name for name in values if source[name].endswith("COMMANDLINE"))
+            source = {name: ctx.get_parameter_source(name) for name in values}
+            given = frozenset(name for name in values if getattr(source[name], "name", "") == "COMMANDLINE")
             command(options(**values, given=given))
 
         call.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
