@@ -40,7 +40,10 @@ def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking
 
 
 def evaluate(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
-    """Metrics of the validation items ("valid HR@10", ...) and the test items ("HR@10", ...)."""
+    """Metrics of the validation items ("valid HR@10", ...) and the test items ("HR@10", ...).
+
+    "ties" is the share of test items whose score another candidate has too; saturated scores drive it up.
+    """
     ranked = rankings(state, backbone, data)
     valid = {f"valid {name}": value for name, value in ranked["valid"].metrics(ks).items()}
-    return valid | ranked["test"].metrics(ks)
+    return valid | ranked["test"].metrics(ks) | {"ties": ranked["test"].tied_share}

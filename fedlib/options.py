@@ -93,7 +93,10 @@ def pick_device(device: str) -> torch.device:
 
 
 def default_chunk(device: torch.device) -> int:
-    """Clients trained at once: what fits a CPU's cache, or enough to keep a GPU busy (see benchmarks/)."""
+    """Clients trained at once: what fits a CPU's cache (measured: ``fedlib bench --only chunk``), many more on a GPU.
+
+    The number for a GPU is a first guess; the same benchmark finds the best one where there is a device.
+    """
     return 32 if device.type == "cpu" else 1024
 
 
