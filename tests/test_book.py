@@ -1,0 +1,62 @@
+"""What the notebooks lean on: the choice of a profile, and numbers that reach the prose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from fedlib.book import profile
+from fedlib.errors import InputError
+
+
+@pytest.fixture
+def nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder and an empty cache; returns the data folder."""
+    data = tmp_path / "data"
+    data.mkdir()
+    monkeypatch.setenv("FEDLIB_DATA", str(data))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("FEDLIB_PROFILE", raising=False)
+    return data
+
+
+@pytest.mark.parametrize("asked", ["smoke", "cpu", "full"])
+def test_what_is_asked_for_is_done(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDLIB_PROFILE", asked)
+    assert profile() == asked
+
+
+@pytest.mark.parametrize("asked", ["", None])
+def test_without_real_data_a_chapter_uses_the_synthetic_shop(
+    asked: str | None, nothing_at_hand: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if asked is not None:
+        monkeypatch.setenv("FEDLIB_PROFILE", asked)
+    assert profile() == "smoke"
+
+
+def test_with_real_data_it_uses_them(nothing_at_hand: Path) -> None:
+    (nothing_at_hand / "ml-1m").mkdir()
+    assert profile() == "smoke"  # not the one the chapters read
+    (nothing_at_hand / "ml-100k").mkdir()
+    assert profile() == "cpu"
+
+
+def test_another_profile_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDLIB_PROFILE", "fast")
+    with pytest.raises(InputError, match=r"^FEDLIB_PROFILE is 'fast', but must be one of smoke, cpu, full\.$"):
+        profile()
+
+
+def test_glue_sends_what_myst_nb_would_send() -> None:
+    values = "[0.125, 'a word', pandas.DataFrame({'HR@10': [0.5]})]"
+    ours = f"import pandas\nfrom fedlib.book import glue\nfor value in {values}: glue('name', value)"
+    theirs = f"import pandas, myst_nb\nfor value in {values}: myst_nb.glue('name', value, display=False)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (ours, theirs)])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    sent = [[dict(output.data) | {"": dict(output.metadata)} for output in cell.outputs] for cell in notebook.cells]
+    assert len(sent[0]) == 3
+    assert sent[0] == sent[1]
