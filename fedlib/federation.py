@@ -81,7 +81,7 @@ def federate(
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
     """
     began = time.perf_counter()
-    items, local = items or ItemTable(), with_convention(local or LocalTraining(), data)
+    items, local = items or ItemTable(), with_convention(local or LocalTraining(), data, backbone)
     places = {
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
     }

@@ -30,7 +30,8 @@ class LocalTraining:
     - "untouched": not among the client's items of any split. The public code of the leave-one-out family (NCF, PFedRec,
       FedRAP) does this. A held-out item is then never trained down, which tells the model something about the future:
       on ML-100K PFedRec's HR@10 rises by more than a tenth. Published numbers of that family need it.
-    - None: the convention of the split's protocol, "untouched" where candidates are sampled, else "unobserved".
+    - None: the convention of the split's protocol, "untouched" where candidates are sampled, else "unobserved";
+      "unobserved" also for a backbone that shares nothing.
 
     ``lr`` for the network and user vectors, ``lr_items`` for item rows (None: the backbone's own rule).
     ``optimizer`` is "sgd" or "adam", ``weight_decay`` an L2 term added to the gradient (as in ``torch.optim``).

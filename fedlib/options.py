@@ -55,11 +55,16 @@ def validate(
         raise InputError("There is no training interaction in this split.")
 
 
-def with_convention(local: LocalTraining, data: Split) -> LocalTraining:
-    """Where nothing is said, negatives come from where the split's protocol has them come from."""
+def with_convention(local: LocalTraining, data: Split, backbone: Backbone) -> LocalTraining:
+    """Where nothing is said, negatives come from where the split's protocol has them come from.
+
+    A model that shares nothing has no published protocol to follow, and "untouched" negatives would be all it learns
+    about the held-out items: it draws "unobserved" ones.
+    """
     if local.negatives_from is not None:
         return local
-    return replace(local, negatives_from="unobserved" if data.test_negatives is None else "untouched")
+    sampled = data.test_negatives is not None and not backbone.is_alone
+    return replace(local, negatives_from="untouched" if sampled else "unobserved")
 
 
 def describe(

@@ -243,7 +243,7 @@ ranks_of_users = st.lists(st.integers(2, 200).map(lambda r: r / 2), min_size=1, 
 def test_hit_ratio_and_ndcg_of_one_item_bound_each_other(ranks: list[float], k1: int, k2: int) -> None:
     """What any table of HR and NDCG must obey; it has found misprints in published ones."""
     k1, k2 = min(k1, k2), max(k1, k2) + 1
-    one_each = Ranking(torch.tensor(ranks), torch.arange(len(ranks)), torch.zeros(len(ranks)) > 0, len(ranks))
+    one_each = Ranking(torch.tensor(ranks).double(), torch.arange(len(ranks)), torch.zeros(len(ranks)) > 0, len(ranks))
     found = one_each.metrics((k1, k2))
     h1, h2, n1, n2 = found[f"HR@{k1}"], found[f"HR@{k2}"], found[f"NDCG@{k1}"], found[f"NDCG@{k2}"]
     assert h1 <= h2

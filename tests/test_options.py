@@ -52,3 +52,16 @@ def test_more_memory_than_the_machine_has_is_refused_before_it_is_taken() -> Non
 def test_cuda_without_a_device() -> None:
     with pytest.raises(InputError, match="no CUDA device"):
         federate(small_split(), FedMF(4), device="cuda")
+
+
+def test_where_negatives_come_from_when_nothing_is_said() -> None:
+    """The convention of the protocol; a model that shares nothing never learns of the held-out items."""
+    sampled = small_split()
+    ranked = sampled.data.full_ranking()
+    for backbone, split, expected in [
+        (FedMF(4), sampled, "untouched"),
+        (FedMF(4), ranked, "unobserved"),
+        (FedMF(4).alone(), sampled, "unobserved"),
+    ]:
+        result = federate(split, backbone, rounds=1, device="cpu")
+        assert result.config["local"]["negatives_from"] == expected

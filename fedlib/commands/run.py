@@ -88,7 +88,7 @@ def federated(options: RunOptions, split: Split, began: float) -> dict[str, Any]
     """The report of a federated run."""
     backbone = build_backbone(options)
     rate = rates(options, split, backbone)
-    local = local_training(options, split, rate.lr, rate.lr_items)
+    local = local_training(options, split, backbone, rate.lr, rate.lr_items)
     prepared = time.perf_counter() - began
     result = train(
         options, split, backbone, local, ks=cutoffs(options.topk), evaluate_every=options.evaluate_every,

@@ -80,11 +80,11 @@ def build_backbone(options: Options) -> Backbone:
     return backbone.alone() if options.local_only else backbone
 
 
-def local_training(options: Options, split: Split, lr: float, lr_items: float) -> LocalTraining:
+def local_training(options: Options, split: Split, backbone: Backbone, lr: float, lr_items: float) -> LocalTraining:
     """How a client trains, with nothing left to a convention."""
     local = LocalTraining(options.local_epochs, options.batch, options.negatives, options.negatives_from, lr, lr_items,
                           optimizer(options), options.weight_decay)  # fmt: skip
-    return with_convention(local, split)
+    return with_convention(local, split, backbone)
 
 
 def setting(options: Options, split: Split, backbone: Backbone) -> Row:
@@ -94,7 +94,7 @@ def setting(options: Options, split: Split, backbone: Backbone) -> Row:
     return {name: getattr(options, name) for name in same_name} | {
         "variant": options.variant or "original",
         "optimizer": optimizer(options),
-        "negatives_from": local_training(options, split, 1.0, 1.0).negatives_from,
+        "negatives_from": local_training(options, split, backbone, 1.0, 1.0).negatives_from,
         "dim": backbone.dim,
     }
 

@@ -72,7 +72,7 @@ def search(options: TuneOptions, split: Split, backbone: Backbone, lrs: list[flo
 
 def try_one(options: TuneOptions, split: Split, backbone: Backbone, lr: float, lr_items: float) -> float | None:
     """The validation metric after the last round; None where training diverges."""
-    local = local_training(options, split, lr, lr_items)
+    local = local_training(options, split, backbone, lr, lr_items)
     k = int(options.metric.partition("@")[2])
     try:
         result = train(options, split, backbone, local, ks=(k,), evaluate_every=options.rounds)
