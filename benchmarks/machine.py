@@ -44,10 +44,12 @@ def peak_mb() -> float:
 
 
 def describe(threads: int) -> str:
-    """One line about the machine."""
+    """The machine in two lines: what it is, and how fast it copies and multiplies."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()]
         model = next((name for name in names if "CPU" in name or "EPYC" in name or "Xeon" in name), model)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{model}, {threads} thread(s), {device}, torch {torch.__version__}, Python {platform.python_version()}"
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    speed = f"copy {copy_bandwidth() / 1e9:.1f} GB/s, product {matrix_rate() / 1e9:.0f} GFLOP/s"
+    return f"{model}, {threads} thread(s), {device}, {versions}\n{speed}\n"

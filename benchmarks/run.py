@@ -39,6 +39,13 @@ def benchmarks() -> dict[str, tuple[int, Callable[..., Any], tuple]]:
     return table
 
 
+def in_own_process(threads: int, work: Callable[..., Any], arguments: tuple) -> Any:
+    """Call ``work`` in a fresh process, so that its memory is its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=torch.set_num_threads, initargs=(threads,)) as alone:
+        return alone.submit(work, *arguments).result()
+
+
 def line(row: Row) -> str:
     """One row of the table."""
     floor = row.get("floor_seconds")
@@ -62,14 +69,10 @@ def main(only: str | None = None) -> None:
     chosen = {key: entry for key, entry in benchmarks().items() if only is None or only in key}
     if not chosen:
         raise SystemExit(f'There is no benchmark "{only}": choose from {", ".join(benchmarks())}.')
-    torch.set_num_threads(1)
-    copied, multiplied = machine.copy_bandwidth() / 1e9, machine.matrix_rate() / 1e9
-    print(f"{machine.describe(1)}\ncopy {copied:.1f} GB/s, product {multiplied:.0f} GFLOP/s\n", flush=True)
+    print(in_own_process(1, machine.describe, (1,)), flush=True)
     print("| benchmark | seconds (median) | asked | peak MB | floor | notes |\n|---|---|---|---|---|---|", flush=True)
-    spawn = multiprocessing.get_context("spawn")
     for threads, work, arguments in chosen.values():
-        with ProcessPoolExecutor(1, spawn, initializer=torch.set_num_threads, initargs=(threads,)) as alone:
-            rows = alone.submit(work, *arguments).result()
+        rows = in_own_process(threads, work, arguments)
         for row in rows if isinstance(rows, list) else [rows]:
             print(line(row), flush=True)
 
