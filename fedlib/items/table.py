@@ -7,17 +7,26 @@ from torch import Tensor
 
 from fedlib import rng
 from fedlib.backbones.base import Backbone
+from fedlib.errors import InputError
 from fedlib.places import Place
 
 
 class ItemTable(Place):
-    """One free vector for each item, started from N(0, std^2) (std None: what the backbone asks for)."""
+    """One free vector for each item, started from N(0, std^2).
 
-    def __init__(self, std: float | None = None) -> None:
-        self.std = std
+    ``dim`` and ``std`` are the backbone's own where nothing is given; a ``dim`` the backbone cannot read is refused.
+    """
+
+    def __init__(self, dim: int | None = None, std: float | None = None) -> None:
+        self.dim, self.std = dim, std
 
     def tables(self, backbone: Backbone, n_items: int, seed: int) -> dict[str, Tensor]:
         """The initial item tables (n, d) that ``backbone`` reads, float64; the same for every client."""
+        for name, table in backbone.tables.items():
+            if self.dim not in (None, table.dim):
+                raise InputError(
+                    f"The items are {self.dim} wide, but the backbone reads a table {name!r} of {table.dim}."
+                )
         item = torch.arange(n_items)[:, None]
         return {
             name: rng.normal(rng.key(seed, "init table " + name), item, torch.arange(table.dim)[None, :])

@@ -1,0 +1,30 @@
+"""What clients keep between rounds."""
+
+from __future__ import annotations
+
+import torch
+from tests.small import small_split
+
+from fedlib import LocalTraining, PFedRec, federate
+
+
+def test_a_server_table_is_held_only_while_a_client_refers_to_it() -> None:
+    """With three of 13 clients a round, old tables are forgotten as their last clients take part again."""
+    result = federate(
+        small_split(), PFedRec(4), local=LocalTraining(batch=8), rounds=60, clients_per_round=3, device="cpu"
+    )
+    kept = result.state.kept["item"]
+    in_use = set(kept.version.tolist())
+    assert in_use <= set(kept.versions) <= in_use | {59}
+    assert len(kept.versions) < 14
+    assert min(in_use) > 0  # by now everybody has taken part
+
+
+def test_a_client_that_never_took_part_recommends_with_the_initial_table() -> None:
+    one = federate(small_split(), PFedRec(4), local=LocalTraining(batch=8), rounds=1, clients_per_round=3, device="cpu")
+    kept = one.state.kept["item"]
+    idle = (kept.count == 0).nonzero()[:, 0]
+    assert len(idle) == 10
+    everything = torch.arange(40).expand(len(idle), -1)
+    assert torch.equal(kept.read(idle, everything), kept.versions[0][everything])
+    assert not torch.equal(one.state.tables["item"], kept.versions[0])
