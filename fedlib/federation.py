@@ -75,7 +75,8 @@ def federate(
     ``clients_per_round``: a share in (0, 1] or a whole number above 1. ``executor``: "vectorized" trains ``chunk``
     clients at once, "loop" one after the other. ``checkpoint``: a folder to save to every ``checkpoint_every`` rounds;
     with ``resume`` the run goes on from the newest checkpoint there. ``max_memory``: bytes the clients' private state
-    may take (default: the machine's memory).
+    may take (default: the machine's memory). ``evaluate_every`` rounds, and after the last one, all users are evaluated
+    at the cut-offs ``ks``. ``progress`` shows a line on a terminal.
 
     Two runs with the same arguments and the same number of threads on a CPU are equal bit for bit.
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
