@@ -16,6 +16,7 @@ from fedlib import FedMF, LocalTraining, PFedRec, federate, load, rng
 from fedlib.backbones import Backbone
 from fedlib.data.interactions import Dataset, Split, UserItems
 from fedlib.items import ItemTable
+from fedlib.options import resolved
 from fedlib.state import State, initial_state
 from tests import oracle
 
@@ -54,12 +55,13 @@ def run_oracle(split: Split, backbone: Backbone, local: LocalTraining) -> tuple[
     n, m = split.data.n_items, split.data.n_users
     state = initial_state(backbone, ItemTable(), split.train, n, local.negatives, seed=0, dtype=torch.float32,
                           device=torch.device("cpu"), max_memory=float("inf"))  # fmt: skip
-    rate = backbone.default_lr_items(local.lr, n, "sgd") if local.lr_items is None else local.lr_items
+    local = resolved(local, split, backbone, 1.0)
+    assert local.lr_items is not None
     positives, touched = ([log[u].tolist() for u in range(m)] for log in (split.train, split.data.interactions))
     start = time.perf_counter()
     result = oracle.run(
         ORACLES[type(backbone)], positives, n, shared=state.tables | state.shared, private=state.private, rounds=1,
-        epochs=local.epochs, batch=local.batch, lr=local.lr, lr_items=rate, weight_decay=0.0, optimizer="sgd",
+        epochs=local.epochs, batch=local.batch, lr=local.lr, lr_items=local.lr_items, weight_decay=0.0, optimizer="sgd",
         negatives=local.negatives, clients_per_round=1.0, aggregate_items="uniform", aggregate_params="size", seed=0,
         dtype=torch.float32, exclude=touched, dense_table=True,
     )  # fmt: skip

@@ -21,11 +21,10 @@ from fedlib.state import State
 
 @dataclass(frozen=True)
 class Clients:
-    """All clients of a run, as far as they stay the same from round to round."""
+    """All clients of a run, as far as they stay the same from round to round; ``local`` leaves nothing open."""
 
     backbone: Backbone
     local: LocalTraining
-    lr_items: float
     train: UserItems
     length: Tensor
     sampler: NegativeSampler
@@ -51,7 +50,7 @@ def train_locally(clients: Clients, state: State, work: Work) -> tuple[Chunk, Tr
     params, rows = received_params(state, chunk.clients), received_rows(state, chunk.clients, chunk.ids)
     trained = train(
         clients.backbone, _copies(params), _copies(rows), chunk, clients.local,
-        lr_items=clients.lr_items, seed=clients.seed, round=work.round,
+        seed=clients.seed, round=work.round,
     )  # fmt: skip
     work.clients = chunk.clients
     work.update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}

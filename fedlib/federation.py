@@ -32,9 +32,9 @@ from fedlib.options import (
     describe,
     physical_memory,
     pick_device,
+    resolved,
     show_progress,
     validate,
-    with_convention,
 )
 from fedlib.places import Place, Work
 from fedlib.result import Result
@@ -82,11 +82,12 @@ def federate(
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
     """
     began = time.perf_counter()
-    items, local = items or ItemTable(), with_convention(local or LocalTraining(), data, backbone)
+    items, local = items or ItemTable(), local or LocalTraining()
     places = {
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
     }
     validate(data, backbone, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks)
+    local = resolved(local, data, backbone, clients_per_round)
     config = describe(backbone, places, local, clients_per_round, seed, dtype, evaluate_every, ks)
     where, n = pick_device(device), data.data.n_items
     clients = _clients(data, backbone, local, seed, where)
@@ -167,5 +168,4 @@ def _clients(data: Split, backbone: Backbone, local: LocalTraining, seed: int, d
         UserItems(log.indptr.to(device), log.items.to(device)) for log in (data.train, data.data.interactions)
     )
     sampler = NegativeSampler(touched if local.negatives_from == "untouched" else train, n)
-    rate = backbone.default_lr_items(local.lr, n, local.optimizer) if local.lr_items is None else local.lr_items
-    return Clients(backbone, local, rate, train, train.counts, sampler, Slots(n, device), seed)
+    return Clients(backbone, local, train, train.counts, sampler, Slots(n, device), seed)

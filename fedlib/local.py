@@ -64,7 +64,6 @@ def train(
     chunk: Chunk,
     local: LocalTraining,
     *,
-    lr_items: float,
     seed: int,
     round: int,
 ) -> Trained:
@@ -73,6 +72,7 @@ def train(
     The loss is the mean over a client's batches of the mean loss in the batch, measured before the batch's step.
     """
     rule: type[SGD] | type[Adam] = Adam if local.optimizer == "adam" else SGD
+    lr_items = local.lr if local.lr_items is None else local.lr_items
     optimizer = rule({"network": params, "items": rows}, {"network": local.lr, "items": lr_items}, local.weight_decay)
     dtype = next(iter(rows.values())).dtype
     loss = torch.zeros(len(chunk.clients), dtype=dtype, device=chunk.count.device)

@@ -30,14 +30,14 @@ def validate(
     for name, value in whole.items():
         if value < 1 or value != int(value):
             raise InputError(f"{name} must be a whole number of at least 1, not {value}.")
-    for name, rate in {"lr": local.lr, "lr_items": local.lr if local.lr_items is None else local.lr_items}.items():
-        if not (math.isfinite(rate) and rate > 0):
+    for name, rate in {"lr": local.lr, "lr_items": local.lr_items}.items():
+        if rate is not None and not (math.isfinite(rate) and rate > 0):
             raise InputError(f"{name} must be a positive number, not {rate}.")
     if not (math.isfinite(local.weight_decay) and local.weight_decay >= 0):
         raise InputError(f"weight_decay must be 0 or a positive number, not {local.weight_decay}.")
     if local.optimizer not in ("sgd", "adam"):
         raise InputError(f'optimizer must be "sgd" or "adam", not "{local.optimizer}".')
-    if local.negatives_from not in ("unobserved", "untouched"):
+    if local.negatives_from not in (None, "unobserved", "untouched"):
         raise InputError(f'negatives_from must be "unobserved" or "untouched", not "{local.negatives_from}".')
     if executor not in EXECUTORS:
         raise InputError(f'executor must be one of {", ".join(EXECUTORS)}, not "{executor}".')
@@ -55,16 +55,21 @@ def validate(
         raise InputError("There is no training interaction in this split.")
 
 
-def with_convention(local: LocalTraining, data: Split, backbone: Backbone) -> LocalTraining:
-    """Where nothing is said, negatives come from where the split's protocol has them come from.
+def resolved(local: LocalTraining, data: Split, backbone: Backbone, clients_per_round: float) -> LocalTraining:
+    """Where nothing is said, negatives follow the split's protocol, and the items' learning rate the backbone's rule.
 
     A model that shares nothing has no published protocol to follow, and "untouched" negatives would be all it learns
     about the held-out items: it draws "unobserved" ones.
     """
-    if local.negatives_from is not None:
-        return local
-    sampled = data.test_negatives is not None and not backbone.is_alone
-    return replace(local, negatives_from="untouched" if sampled else "unobserved")
+    if local.negatives_from is None:
+        sampled = data.test_negatives is not None and not backbone.is_alone
+        local = replace(local, negatives_from="untouched" if sampled else "unobserved")
+    if local.lr_items is None:
+        n, m = data.data.n_items, data.data.n_users
+        taking_part = int(clients_per_round) if clients_per_round > 1 else max(1, int(clients_per_round * m + 0.5))
+        rule = backbone.default_lr_items(local.lr, n_items=n, n_clients=taking_part, optimizer=local.optimizer)
+        local = replace(local, lr_items=rule)
+    return local
 
 
 def describe(

@@ -66,7 +66,7 @@ def run_oracle(
         spec, [split.train[u].tolist() for u in range(m)], split.data.n_items,
         shared=short["shared"], private=short["private"],
         rounds=rounds, epochs=local.epochs, batch=local.batch, lr=local.lr,
-        lr_items=local.lr if local.lr_items is None else local.lr_items, weight_decay=local.weight_decay,
+        lr_items=local.lr_items, weight_decay=local.weight_decay,
         optimizer=local.optimizer, negatives=local.negatives, clients_per_round=clients_per_round,
         aggregate_items=items or backbone.aggregate_items, aggregate_params=network or backbone.aggregate_network,
         seed=seed, dtype=dtype, exclude=[exclude[u].tolist() for u in range(m)],

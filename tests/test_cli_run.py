@@ -85,11 +85,11 @@ def test_every_training_option_reaches_the_loop() -> None:
 @pytest.mark.parametrize(
     ("backbone", "variant", "optimizer", "lr", "model"),
     [
-        ("fedmf", "original", "sgd", 0.1, {"dim": 32}),
-        ("fedmf", "fedsllm", "adam", 1e-3, {"dim": 32}),
-        ("fedncf", "original", "adam", 1e-3, {"dim": 32, "hidden": [32, 16, 8], "gmf": 8, "dropout": 0.0}),
-        ("fedncf", "fedsllm", "adam", 1e-3, {"dim": 32, "hidden": [128, 64], "gmf": 0, "dropout": 0.5}),
-        ("pfedrec", "fedsllm", "adam", 1e-3, {"dim": 32, "hidden": [64, 32], "dropout": 0.5}),
+        ("fedmf", "original", "sgd", 1.0, {"dim": 32}),
+        ("fedmf", "fedsllm", "adam", 0.01, {"dim": 32}),
+        ("fedncf", "original", "adam", 0.01, {"dim": 32, "hidden": [32, 16, 8], "gmf": 8, "dropout": 0.0}),
+        ("fedncf", "fedsllm", "adam", 0.01, {"dim": 32, "hidden": [128, 64], "gmf": 0, "dropout": 0.5}),
+        ("pfedrec", "fedsllm", "adam", 0.01, {"dim": 32, "hidden": [64, 32], "dropout": 0.5}),
     ],
 )
 def test_a_variant_is_a_model_with_its_optimiser(
@@ -97,7 +97,8 @@ def test_a_variant_is_a_model_with_its_optimiser(
 ) -> None:
     config = report(*RUN, "--backbone", backbone, "--variant", variant, "--rounds", "1")["config"]
     assert config["model"].items() >= model.items()
-    assert (config["local"]["optimizer"], config["local"]["lr"], config["local"]["lr_items"]) == (optimizer, lr, lr)
+    rate = 200 * lr if optimizer == "sgd" else lr  # 200 clients: FedMF's rule
+    assert (config["local"]["optimizer"], config["local"]["lr"], config["local"]["lr_items"]) == (optimizer, lr, rate)
 
 
 def test_a_local_only_run_sends_nothing() -> None:

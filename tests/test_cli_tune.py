@@ -156,7 +156,7 @@ def test_a_row_is_put_beside_what_others_wrote_meanwhile() -> None:
 def test_bad_tuning_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
     if told == "diverged":
         assert main([*TUNE, "--rounds", "3", *arguments]) == 2  # what was tried stays in the table
-        assert rows()[0]["grid"] == [{"lr": 1e35, "lr_items": 1e35, "valid": None}]
+        assert rows()[0]["grid"] == [{"lr": 1e35, "lr_items": 200 * 1e35, "valid": None}]
         assert told in capsys.readouterr().err
     else:
         assert told in refusal(capsys, [*TUNE, *arguments])

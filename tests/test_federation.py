@@ -86,11 +86,13 @@ def test_every_mean_equals_the_oracle(items: str, network: str) -> None:
 
 def test_negatives_from_unobserved_items_equal_the_oracle() -> None:
     """The held-out items are drawn as negatives like any other item, if asked for."""
-    split, local = small_split(), LocalTraining(batch=8, lr=0.05, negatives_from="unobserved")
+    split, local = small_split(), LocalTraining(batch=8, lr=0.05, lr_items=0.5, negatives_from="unobserved")
     theirs, _ = run_oracle("fedmf", split, start_of(BACKBONES["fedmf"][0], split), local=local, rounds=2)
     ours = federate(split, BACKBONES["fedmf"][0], local=local, rounds=2, device="cpu").state
     assert_close(values(ours), theirs, atol=1e-6)
-    leaky = federate(split, BACKBONES["fedmf"][0], local=LocalTraining(batch=8, lr=0.05), rounds=2, device="cpu").state
+    leaky = federate(
+        split, BACKBONES["fedmf"][0], local=LocalTraining(batch=8, lr=0.05, lr_items=0.5), rounds=2, device="cpu"
+    ).state
     assert not torch.equal(ours.tables["item"], leaky.tables["item"])
 
 
@@ -103,7 +105,7 @@ def test_one_full_batch_step_of_all_clients_is_one_centralised_step() -> None:
     split = small_split()
     backbone = FedMF(8)
     backbone.aggregate_items = "size"
-    local = LocalTraining(batch=10**6, lr=0.3, negatives=1)
+    local = LocalTraining(batch=10**6, lr=0.3, lr_items=0.3, negatives=1)
     start = start_of(backbone, split, dtype=torch.float64)
     ours = federate(split, backbone, local=local, rounds=1, dtype=torch.float64, device="cpu").state
 
@@ -119,6 +121,21 @@ def test_one_full_batch_step_of_all_clients_is_one_centralised_step() -> None:
         total += len(samples.item)
     (loss / total).backward()
     torch.testing.assert_close(ours.tables["item"], (table - 0.3 * table.grad).detach(), rtol=0, atol=1e-12)
+
+
+def test_fedmfs_own_item_rate_makes_the_plain_mean_a_sum() -> None:
+    """The rule's step is the number of participants times the step at the plain rate; alone or with Adam it is not."""
+    split = small_split()
+    start = ItemTable().tables(FedMF(4), 40, 0)["item"].float()
+
+    def step(backbone: Backbone, **how) -> Tensor:
+        local = LocalTraining(batch=10**6, lr=1e-3, **how)
+        result = federate(split, backbone, local=local, rounds=1, clients_per_round=5, device="cpu")
+        return next(iter((result.state.tables | result.state.own_tables).values())) - start
+
+    torch.testing.assert_close(step(FedMF(4)), 5 * step(FedMF(4), lr_items=1e-3), rtol=1e-3, atol=1e-7)
+    for backbone, how in [(FedMF(4).alone(), {}), (FedMF(4), {"optimizer": "adam"})]:
+        assert torch.equal(step(backbone, **how), step(backbone, lr_items=1e-3, **how))
 
 
 def test_a_federation_of_one_client_is_plain_sgd() -> None:

@@ -144,8 +144,8 @@ class Backbone(nn.Module):
         """The dropout sites by module name."""
         return {name: module for name, module in self.named_modules() if isinstance(module, Dropout)}
 
-    def default_lr_items(self, lr: float, n_items: int, optimizer: str) -> float:
-        """The item learning rate used when none is given."""
+    def default_lr_items(self, lr: float, *, n_items: int, n_clients: int, optimizer: str) -> float:
+        """The item learning rate used when none is given; ``n_clients`` take part in a round."""
         return lr
 
     def initial(self, name: str, seed: int, clients: Tensor | None = None) -> Tensor:

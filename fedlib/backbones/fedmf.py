@@ -34,6 +34,13 @@ class FedMF(Backbone):
     def forward(self, rows: Rows) -> Tensor:
         return rows["item"] @ self.user  # (N, d) @ (d,) -> (N,)
 
+    def default_lr_items(self, lr: float, *, n_items: int, n_clients: int, optimizer: str) -> float:
+        """n_clients lr for SGD: under the plain mean the server then *sums* the clients' steps, as Chai's does.
+
+        Otherwise lr: Adam's steps do not shrink with the gradient, and a client alone is averaged with nobody.
+        """
+        return n_clients * lr if optimizer == "sgd" and not self.is_alone else lr
+
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
     ) -> tuple[Tensor, Gradients, RowGradients]:

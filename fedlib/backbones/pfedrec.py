@@ -44,7 +44,7 @@ class PFedRec(Backbone):
     def forward(self, rows: Rows) -> Tensor:
         return self.score(rows["item"]).squeeze(1)  # (N, d) -> (N,)
 
-    def default_lr_items(self, lr: float, n_items: int, optimizer: str) -> float:
+    def default_lr_items(self, lr: float, *, n_items: int, n_clients: int, optimizer: str) -> float:
         """80 n lr for SGD on the linear form (the authors' setting); lr otherwise.
 
         The factor makes up for the mean over a batch and for averaging a row over clients that never touched it.

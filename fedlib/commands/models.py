@@ -9,10 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Variant:
-    """A form of a federated model: the arguments it is built with, and the optimiser it trains with."""
+    """A form of a federated model: what it is built with, its optimiser, and a learning rate to begin with."""
 
     arguments: dict[str, Any]
     optimizer: str
+    lr: float
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,20 @@ def centralised(name: str, *options: str) -> Model:
 
 
 MODELS = {
-    "fedmf": federated("FedMF", Variant({}, "sgd"), Variant({"dim": 32}, "adam")),
+    "fedmf": federated("FedMF", Variant({}, "sgd", 1.0), Variant({"dim": 32}, "adam", 0.01)),
     "fedncf": federated(
-        "FedNCF", Variant({}, "adam"), Variant({"dim": 32, "hidden": (128, 64), "gmf": 0, "dropout": 0.5}, "adam")
+        "FedNCF",
+        Variant({}, "adam", 0.01),
+        Variant({"dim": 32, "hidden": (128, 64), "gmf": 0, "dropout": 0.5}, "adam", 0.01),
     ),
     "pfedrec": federated(
-        "PFedRec", Variant({}, "sgd"), Variant({"dim": 32, "hidden": (64, 32), "dropout": 0.5}, "adam")
+        "PFedRec",
+        Variant({}, "sgd", 0.1),
+        Variant({"dim": 32, "hidden": (64, 32), "dropout": 0.5}, "adam", 0.01),
     ),
     "random": centralised("Chance", "seed"),
     "popularity": centralised("Popularity"),
     "itemknn": centralised("ItemKNN"),
     "bpr": centralised("BPR", "seed", "dim"),
 }
-DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3}
+DEFAULT_LR = {"sgd": 0.1, "adam": 0.01}  # where a variant is trained with another optimiser than its own

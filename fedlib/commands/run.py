@@ -11,15 +11,15 @@ from fedlib.backbones import Backbone
 from fedlib.centralized import evaluate
 from fedlib.checkpoint import Checkpoints
 from fedlib.commands.files import check_file, check_folder, write_json
-from fedlib.commands.models import DEFAULT_LR, MODELS
+from fedlib.commands.models import MODELS
 from fedlib.commands.options import RunOptions, cutoffs, flag
 from fedlib.commands.report import Seconds, make_report, plain_rows, summary
 from fedlib.commands.training import (
     build_backbone,
     check_combination,
+    default_lr,
     is_centralised,
     local_training,
-    optimizer,
     read_split,
     setting,
     threads,
@@ -31,10 +31,13 @@ from fedlib.errors import InputError
 
 @dataclass(frozen=True)
 class Rates:
-    """The learning rates of a run, and where they come from: "given", "tuned" or "default"."""
+    """The learning rates of a run, and where they come from: "given", "tuned" or "default".
+
+    ``lr_items`` None leaves the items to the backbone's rule.
+    """
 
     lr: float
-    lr_items: float
+    lr_items: float | None
     source: str
 
 
@@ -72,16 +75,14 @@ def check(options: RunOptions) -> None:
 
 def rates(options: RunOptions, split: Split, backbone: Backbone) -> Rates:
     """The given rates; else the tuned ones of a run like this; else the optimiser's default and the backbone's rule."""
-    n, name = split.data.n_items, optimizer(options)
     if options.lr is not None:
-        rule = backbone.default_lr_items(options.lr, n, name)
-        return Rates(options.lr, rule if options.lr_items is None else options.lr_items, "given")
+        return Rates(options.lr, options.lr_items, "given")
     row = settings.find(settings.read_table(options.table or settings.PACKAGED), setting(options, split, backbone))
     if row is not None:
         return Rates(row["lr"], row["lr_items"], "tuned")
     if options.table is not None:
         raise InputError(f"{options.table} has no rates for such a run: `fedlib tune` it first, or give --lr.")
-    return Rates(DEFAULT_LR[name], backbone.default_lr_items(DEFAULT_LR[name], n, name), "default")
+    return Rates(default_lr(options), None, "default")
 
 
 def federated(options: RunOptions, split: Split, began: float) -> dict[str, Any]:

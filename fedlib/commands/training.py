@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from fedlib.backbones import Backbone
-from fedlib.commands.models import MODELS, Variant
+from fedlib.commands.models import DEFAULT_LR, MODELS, Variant
 from fedlib.commands.options import Options, flag
 from fedlib.data import load
 from fedlib.data.interactions import Split
 from fedlib.errors import InputError
 from fedlib.federation import federate
 from fedlib.local import LocalTraining
-from fedlib.options import with_convention
+from fedlib.options import resolved
 from fedlib.result import Result
 from fedlib.settings import Row
 
@@ -73,6 +73,12 @@ def optimizer(options: Options) -> str:
     return options.optimizer or variant(options).optimizer
 
 
+def default_lr(options: Options) -> float:
+    """The learning rate where none is given or tuned: the variant's own, or its optimiser's if that is another one."""
+    form = variant(options)
+    return form.lr if optimizer(options) == form.optimizer else DEFAULT_LR[optimizer(options)]
+
+
 def build_backbone(options: Options) -> Backbone:
     """The model of one client."""
     width = {} if options.dim is None else {"dim": options.dim}
@@ -80,11 +86,13 @@ def build_backbone(options: Options) -> Backbone:
     return backbone.alone() if options.local_only else backbone
 
 
-def local_training(options: Options, split: Split, backbone: Backbone, lr: float, lr_items: float) -> LocalTraining:
+def local_training(
+    options: Options, split: Split, backbone: Backbone, lr: float, lr_items: float | None
+) -> LocalTraining:
     """How a client trains, with nothing left to a convention."""
     local = LocalTraining(options.local_epochs, options.batch, options.negatives, options.negatives_from, lr, lr_items,
                           optimizer(options), options.weight_decay)  # fmt: skip
-    return with_convention(local, split, backbone)
+    return resolved(local, split, backbone, options.clients_per_round)
 
 
 def setting(options: Options, split: Split, backbone: Backbone) -> Row:

@@ -18,7 +18,6 @@ from fedlib.commands.training import (
     check_combination,
     is_centralised,
     local_training,
-    optimizer,
     read_split,
     setting,
     threads,
@@ -52,11 +51,11 @@ def check_metric(text: str) -> None:
 
 def search(options: TuneOptions, split: Split, backbone: Backbone, lrs: list[float], items: list[float] | None) -> Row:
     """Try the grid and, while its largest value is the best, the next higher one; returns the finished row."""
-    n, bound, bound_items = split.data.n_items, GROWTH * lrs[-1], GROWTH * items[-1] if items else 0.0
+    bound, bound_items = GROWTH * lrs[-1], GROWTH * items[-1] if items else 0.0
     row = start(options.table, setting(options, split, backbone) | {"metric": options.metric})
     while True:
         for lr in lrs:
-            for lr_items in items or [backbone.default_lr_items(lr, n, optimizer(options))]:
+            for lr_items in items or [item_rule(options, split, backbone, lr)]:
                 if not any((tried["lr"], tried["lr_items"]) == (lr, lr_items) for tried in row["grid"]):
                     valid = try_one(options, split, backbone, lr, lr_items)
                     row["grid"].append({"lr": lr, "lr_items": lr_items, "valid": valid})
@@ -68,6 +67,13 @@ def search(options: TuneOptions, split: Split, backbone: Backbone, lrs: list[flo
             save(options.table, row)
             return row
         lrs, items = grown
+
+
+def item_rule(options: TuneOptions, split: Split, backbone: Backbone, lr: float) -> float:
+    """The items' learning rate that a run with only ``lr`` given would take."""
+    rate = local_training(options, split, backbone, lr, None).lr_items
+    assert rate is not None
+    return rate
 
 
 def try_one(options: TuneOptions, split: Split, backbone: Backbone, lr: float, lr_items: float) -> float | None:
