@@ -91,8 +91,7 @@ class Checkpoints:
             return [], Ledger()
         if not resume:
             raise InputError(f"{self.folder} already holds checkpoints: resume from them, or choose another folder.")
-        device = str(next(iter({**state.tables, **state.own_tables}.values())).device)
-        tensors, about = load_tensors(files[-1], device)
+        tensors, about = load_tensors(files[-1], str(state.device))
         different = [key for key in self.config if about["config"].get(key) != self.config[key]]
         if different:
             raise InputError(

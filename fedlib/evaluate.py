@@ -20,18 +20,17 @@ def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking
     "loo99": the held-out item among its 99 fixed negatives. "full" and "ratio80": among all items but the user's
     training items (methods notes 1.1).
     """
-    device = next(iter({**state.tables, **state.own_tables}.values())).device
-    users = torch.arange(data.data.n_users, device=device)
+    users = torch.arange(data.data.n_users, device=state.device)
     if data.valid_negatives is not None and data.test_negatives is not None:
         candidates = torch.cat(
             [data.valid.items[:, None], data.valid_negatives, data.test.items[:, None], data.test_negatives], dim=1
-        ).to(device)
+        ).to(state.device)
         scores = torch.cat([score(state, backbone, part, candidates[part]) for part in users.split(BLOCK)])
         half = 1 + data.valid_negatives.shape[1]
         return {"valid": rank_sampled(scores[:, :half]), "test": rank_sampled(scores[:, half:])}
 
     def all_scores(part: Tensor) -> Tensor:
-        return torch.cat([score_all(state, backbone, users) for users in part.to(device).split(BLOCK)])
+        return torch.cat([score_all(state, backbone, users) for users in part.to(state.device).split(BLOCK)])
 
     return {
         which: rank_all(all_scores, [data.train], relevant, k_max=None)

@@ -41,7 +41,6 @@ def score(state: State, backbone: Backbone, clients: Tensor, items: Tensor, *, p
 
 def score_all(state: State, backbone: Backbone, clients: Tensor, *, block: int = 4096) -> Tensor:
     """Logits (K, n) of K clients for all n items, ``block`` items at a time."""
-    n = len(next(iter((state.tables or {t: v[0] for t, v in state.own_tables.items()}).values())))
-    items = torch.arange(n, device=clients.device)
+    items = torch.arange(state.n_items, device=clients.device)
     parts = [score(state, backbone, clients, part.expand(len(clients), -1)) for part in items.split(block)]
     return torch.cat(parts, dim=1)

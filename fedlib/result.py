@@ -81,8 +81,7 @@ class Result:
         seen = self.data.train[index]
         if not 1 <= k <= data.n_items - len(seen):
             raise InputError(f"k must be between 1 and {data.n_items - len(seen)} for this user, not {k}.")
-        device = next(iter({**self.state.tables, **self.state.own_tables}.values())).device
-        scores = score_all(self.state, self.backbone, torch.tensor([index], device=device))[0].cpu()
+        scores = score_all(self.state, self.backbone, torch.tensor([index], device=self.state.device))[0].cpu()
         scores[seen] = -torch.inf
         best = scores.topk(k)
         items = best.indices.tolist()

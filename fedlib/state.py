@@ -31,6 +31,16 @@ class State:
     kept: dict[str, KeptRows]
     places: dict[str, dict[str, Tensor]]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the state lives."""
+        return next(iter({**self.tables, **self.own_tables}.values())).device
+
+    @property
+    def n_items(self) -> int:
+        """n, the length of every item table."""
+        return next(iter({**self.tables, **self.own_tables}.values())).shape[-2]
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, e.g. ``tables/item``, ``private/user``, ``kept/item/rows``, ``places/select/counts``."""
         groups = {"tables": self.tables, "shared": self.shared, "private": self.private, "own_tables": self.own_tables}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fedlib import FedMF, LocalTraining, PFedRec, federate, load
+from fedlib import FedMF, FedNCF, LocalTraining, PFedRec, federate, load
+from fedlib.backbones import Backbone
 from fedlib.centralized import Popularity, evaluate
 from fedlib.data import Split
 from fedlib.settings import PACKAGED, read_table
@@ -33,11 +33,15 @@ def test_pfedrecs_figure_needs_negatives_that_know_the_held_out_items(split: Spl
     assert result.metrics["HR@10"] < 0.62
 
 
-def test_tuned_fedmf_beats_popularity(split: Split) -> None:
+@pytest.mark.parametrize("backbone", [FedMF(32), FedNCF()], ids=["fedmf", "fedncf"])
+def test_with_its_tuned_rates_it_beats_popularity(
+    split: Split, backbone: Backbone, request: pytest.FixtureRequest
+) -> None:
     """The whole 95 % interval of the paired difference lies above zero."""
-    row = next(row for row in read_table(PACKAGED) if row["backbone"] == "fedmf" and not row["local_only"])
-    local = replace(LocalTraining(), lr=row["lr"], lr_items=row["lr_items"])
-    result = federate(split, FedMF(32), local=local, rounds=100, evaluate_every=100, device="cpu")
+    name = request.node.callspec.id
+    row = next(r for r in read_table(PACKAGED) if r["backbone"] == name and r["negatives_from"] == "untouched")
+    local = LocalTraining(lr=row["lr"], lr_items=row["lr_items"], optimizer=row["optimizer"])
+    result = federate(split, backbone, local=local, rounds=row["rounds"], evaluate_every=100, device="cpu")
     popular = evaluate(Popularity().fit(split), split, ks=(10,)).per_user((10,))
-    for name in ("HR@10", "NDCG@10"):
-        assert paired_bootstrap(result.per_user()[name], popular[name]).low > 0
+    for metric in ("HR@10", "NDCG@10"):
+        assert paired_bootstrap(result.per_user()[metric], popular[metric]).low > 0
