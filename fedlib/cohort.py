@@ -42,15 +42,21 @@ class Chunk:
         return torch.arange(self.ids.shape[1], device=self.ids.device) < self.n_rows[:, None]
 
 
+def clients_in_round(able: int, per_round: float) -> int:
+    """How many of ``able`` clients take part: a share in (0, 1] of them, at least one, or a whole number above 1."""
+    wanted = int(per_round) if per_round > 1 else max(1, int(per_round * able + 0.5))
+    return min(wanted, able)
+
+
 def sample_clients(length: Tensor, per_round: float, seed: int, round: int) -> Tensor:
-    """The clients of a round, ascending: a share in (0, 1] of those with samples, or a whole number above 1 of them.
+    """The clients of a round, ascending, out of those with samples; how many see :func:`clients_in_round`.
 
     ``length`` (m,) is each client's number of samples. The draw is a function of the seed and the round alone, so a
     resumed run draws the same clients.
     """
     able = length.nonzero().squeeze(1)
-    wanted = int(per_round) if per_round > 1 else max(1, int(per_round * len(able) + 0.5))
-    if wanted >= len(able):
+    wanted = clients_in_round(len(able), per_round)
+    if wanted == len(able):
         return able
     draw = rng.bits(rng.key(seed, "clients", round), able)
     return able[draw.argsort(stable=True)[:wanted]].sort().values

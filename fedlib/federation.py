@@ -86,7 +86,7 @@ def federate(
     places = {
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
     }
-    validate(data, backbone, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks)
+    validate(data, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks)
     local = resolved(local, data, backbone, clients_per_round)
     config = describe(backbone, places, local, clients_per_round, seed, dtype, evaluate_every, ks)
     where, n = pick_device(device), data.data.n_items

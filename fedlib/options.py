@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fedlib.backbones.base import Backbone
+from fedlib.cohort import clients_in_round
 from fedlib.data.interactions import Split
 from fedlib.errors import InputError
 from fedlib.local import LocalTraining
@@ -20,7 +21,7 @@ EXECUTORS = ("vectorized", "loop")
 
 
 def validate(
-    data: Split, backbone: Backbone, local: LocalTraining, clients_per_round: float, rounds: int, executor: str,
+    data: Split, local: LocalTraining, clients_per_round: float, rounds: int, executor: str,
     chunk: int | None, evaluate_every: int, checkpoint_every: int, ks: tuple[int, ...],
 ) -> None:  # fmt: skip
     """Raise InputError, in one sentence, for arguments that make no sense."""
@@ -65,9 +66,8 @@ def resolved(local: LocalTraining, data: Split, backbone: Backbone, clients_per_
         sampled = data.test_negatives is not None and not backbone.is_alone
         local = replace(local, negatives_from="untouched" if sampled else "unobserved")
     if local.lr_items is None:
-        n, m = data.data.n_items, data.data.n_users
-        taking_part = int(clients_per_round) if clients_per_round > 1 else max(1, int(clients_per_round * m + 0.5))
-        rule = backbone.default_lr_items(local.lr, n_items=n, n_clients=taking_part, optimizer=local.optimizer)
+        n, cohort = data.data.n_items, clients_in_round(int((data.train.counts > 0).sum()), clients_per_round)
+        rule = backbone.default_lr_items(local.lr, n_items=n, n_clients=cohort, optimizer=local.optimizer)
         local = replace(local, lr_items=rule)
     return local
 
