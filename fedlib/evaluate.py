@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fedlib.backbones.base import Backbone
-from fedlib.data.interactions import Split
+from fedlib.data.interactions import Split, UserItems
 from fedlib.metrics import Ranking, rank_all, rank_sampled
 from fedlib.model import score, score_all
 from fedlib.state import State
@@ -18,7 +18,7 @@ def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking
     """The ranks of the validation and test items of all users, under the split's protocol.
 
     "loo99": the held-out item among its 99 fixed negatives. "full" and "ratio80": among all items but the user's
-    training items (methods notes 1.1).
+    training items.
     """
     users = torch.arange(data.data.n_users, device=state.device)
     if data.valid_negatives is not None and data.test_negatives is not None:
@@ -32,10 +32,11 @@ def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking
     def all_scores(part: Tensor) -> Tensor:
         return torch.cat([score_all(state, backbone, users) for users in part.to(state.device).split(BLOCK)])
 
-    return {
-        which: rank_all(all_scores, [data.train], relevant, k_max=None)
-        for which, relevant in {"valid": data.valid, "test": data.test}.items()
-    }
+    # Validation and test items are candidates to each other, so one scoring of all items ranks both.
+    users, items = (torch.cat([getattr(log, what) for log in (data.valid, data.test)]) for what in ("users", "items"))
+    is_test = (torch.arange(len(users)) >= len(data.valid.items))[torch.argsort(users, stable=True)]
+    both = rank_all(all_scores, [data.train], UserItems.from_pairs(users, items, data.data.n_users), k_max=None)
+    return {"valid": both.only(~is_test), "test": both.only(is_test)}
 
 
 def evaluate(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:

@@ -76,6 +76,10 @@ class Ranking:
         """|T_u|, the relevant items of each user, (m,) int64."""
         return torch.bincount(self.users, minlength=self.n_users)
 
+    def only(self, keep: Tensor) -> Ranking:
+        """The ranks marked in ``keep`` (M,) bool."""
+        return Ranking(self.ranks[keep], self.users[keep], self.tied[keep], self.n_users, self.k_max)
+
     @property
     def tied_share(self) -> float:
         """The share of ranked items whose score another candidate has too (0 if no item reached ``k_max``)."""
