@@ -67,6 +67,12 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+NEGATIVES = {
+    "untouched": "untouched items, so the held-out ones are spared (--negatives-from unobserved tells the model less)",
+    "unobserved": "unobserved items, the held-out ones among them",
+}
+
+
 def summary(report: dict[str, Any]) -> str:
     """A few lines for a reader: what was run, the test metrics, and how long it took."""
     config, seconds, ks = report["config"], report["seconds"], report["config"]["ks"]
@@ -76,6 +82,7 @@ def summary(report: dict[str, Any]) -> str:
     if "local" in config:
         local = config["local"]
         lines += [f"learning rate {local['lr']:g}, of items {local['lr_items']:g} ({config['settings']})"]
+        lines += [f"training negatives: {NEGATIVES[local['negatives_from']]}"]
     lines += ["", " " * 10 + "".join(f"{'@' + str(k):>10}" for k in ks)]
     lines += [f"{name:10}" + "".join(f"{report['metrics'][f'{name}@{k}']:10.4f}" for k in ks) for name in names]
     times = {name.replace("_", " "): value for name, value in seconds.items() if value is not None}
