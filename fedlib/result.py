@@ -135,11 +135,18 @@ def load_result(folder: str | Path) -> Result:
 
 
 def _load_backbone(config: dict[str, Any]) -> Backbone:
+    """The model a result was made with. The file says which class that is, so nothing but a backbone is called."""
     module, _, name = config["class"].rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if not (isinstance(found, type) and issubclass(found, Backbone)):
+        raise InputError(f"The result was made with {config['class']}, which is no backbone that can be imported here.")
     arguments = {
         key: tuple(v) if isinstance(v, list) else v for key, v in config.items() if key not in ("class", "alone")
     }
-    backbone = getattr(importlib.import_module(module), name)(**arguments)
+    backbone = found(**arguments)
     return backbone.alone() if config["alone"] else backbone
 
 

@@ -54,6 +54,19 @@ def test_per_user_scores_average_to_the_metrics() -> None:
         assert value == pytest.approx(result.metrics[name])
 
 
+@pytest.mark.parametrize(
+    "name", ["os.system", "os.nothing", "no_such_module.Model", "system", "collections.OrderedDict"]
+)
+def test_a_result_file_cannot_make_anything_but_a_backbone_run(name: str, tmp_path: Path) -> None:
+    """The class is named by the file, and a file may come from anybody."""
+    result = federate(small_split(), FedMF(4), local=LOCAL, rounds=1, device="cpu")
+    made = {"class": name, "alone": False, "command": f"touch {tmp_path / 'ran'}"}
+    result.config["backbone"] = made
+    with pytest.raises(InputError, match="is no backbone that can be imported here"):
+        load_result(result.save(tmp_path / "result"))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable fedlib file"):
         load_result(tmp_path)
