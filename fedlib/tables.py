@@ -44,12 +44,19 @@ class KeptRows:
         self.versions = {v: t for v, t in self.versions.items() if v in in_use}
 
     def write(self, clients: Tensor, ids: Tensor, real: Tensor, rows: Tensor, version: int) -> None:
-        """Store what K clients tuned: ids (K, R), real (K, R) and rows (K, R, d)."""
+        """Store what K clients tuned: ids (K, R), real (K, R) and rows (K, R, d).
+
+        Raises ValueError for a client with more rows than its capacity, whose rows would end up in its neighbour's place.
+        """
+        count, room = real.sum(1), self.start[clients + 1] - self.start[clients]
+        if bool((count > room).any()):
+            worst = int((count - room).argmax())
+            raise ValueError(f"client {int(clients[worst])} has {int(count[worst])} rows, room for {int(room[worst])}")
         place = self.start[clients][:, None] + torch.arange(ids.shape[1], device=ids.device)
         place = torch.where(real, place, self.start[-1]).flatten()  # padding goes to the spare row
         self.rows.index_copy_(0, place, rows.flatten(0, 1))
         self.ids.index_copy_(0, place, ids.flatten())
-        self.count[clients] = real.sum(1)
+        self.count[clients] = count
         self.version[clients] = version
 
     def read(self, clients: Tensor, items: Tensor) -> Tensor:

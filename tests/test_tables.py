@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from fedlib import LocalTraining, PFedRec, federate
+from fedlib.tables import KeptRows
 from tests.small import small_split
 
 
@@ -18,6 +20,17 @@ def test_a_server_table_is_held_only_while_a_client_refers_to_it() -> None:
     assert min(in_use) > 0  # by now everybody has taken part
     kept.open_version(60, result.state.tables["item"])  # the next round begins
     assert set(kept.versions) == in_use | {60}
+
+
+def test_more_rows_than_there_is_room_for_are_refused() -> None:
+    """A place that hands a client further interactions must not push its rows into the next client's."""
+    kept = KeptRows(torch.zeros(6, 2), torch.tensor([2, 3]))
+    ids, real = torch.tensor([[0, 1, 2]]), torch.tensor([[True, True, True]])
+    with pytest.raises(ValueError, match="client 0 has 3 rows, room for 2"):
+        kept.write(torch.tensor([0]), ids, real, torch.ones(1, 3, 2), version=0)
+    kept.write(torch.tensor([1]), ids, real, torch.ones(1, 3, 2), version=0)
+    assert kept.count.tolist() == [0, 3]
+    assert kept.read(torch.tensor([0, 1]), torch.arange(6).expand(2, -1)).sum(dim=(1, 2)).tolist() == [0, 6]
 
 
 def test_a_client_that_never_took_part_recommends_with_the_initial_table() -> None:
