@@ -108,17 +108,24 @@ def federate(
         row |= {f"bytes_{way}": ledger.bytes(t + 1, way) for way in ("down", "up")}
         row["seconds"] = time.perf_counter() - start
         if last or (t + 1) % evaluate_every == 0:
-            start = time.perf_counter()
-            row |= evaluate(state, backbone, data, ks)
-            row["seconds_evaluate"] = time.perf_counter() - start
+            row |= timed_evaluation(state, backbone, data, ks)
         history.append(row)
         if last or (t + 1) % checkpoint_every == 0:
             saved.save(state, history, ledger)
         if progress:
             show_progress(row, rounds)
 
+    if "seconds_evaluate" not in history[-1]:  # resumed where an earlier run had saved but not evaluated
+        history[-1] |= timed_evaluation(state, backbone, data, ks)
     return Result(state, backbone, data, config, pd.DataFrame(history), ledger.frame(), tuple(ks), str(where), size,
                   prepared, time.perf_counter() - began)  # fmt: skip
+
+
+def timed_evaluation(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
+    """All metrics of the state, and the seconds they took."""
+    start = time.perf_counter()
+    metrics = evaluate(state, backbone, data, ks)
+    return metrics | {"seconds_evaluate": time.perf_counter() - start}
 
 
 def one_round(

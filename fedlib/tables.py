@@ -46,7 +46,7 @@ class KeptRows:
     def write(self, clients: Tensor, ids: Tensor, real: Tensor, rows: Tensor, version: int) -> None:
         """Store what K clients tuned: ids (K, R), real (K, R) and rows (K, R, d).
 
-        Raises ValueError for a client with more rows than its capacity, whose rows would end up in its neighbour's place.
+        Raises ValueError for a client with more rows than its capacity: they would end up in its neighbour's place.
         """
         count, room = real.sum(1), self.start[clients + 1] - self.start[clients]
         if bool((count > room).any()):

@@ -111,6 +111,26 @@ def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_resumed_at_a_round_that_was_not_evaluated_has_metrics(tmp_path: Path) -> None:
+    """Cut short at round 5 of 20, with evaluations every 20 rounds, and then asked for no more than the 5."""
+
+    class Cut(Exception):
+        pass
+
+    class UntilSix(Counting):
+        def broadcast(self, own, state):
+            if state.round == 5:
+                raise Cut
+            return super().broadcast(own, state)
+
+    arguments = {"local": ADAM, "device": "cpu", "evaluate_every": 20, "checkpoint": tmp_path, "checkpoint_every": 5}
+    with pytest.raises(Cut):
+        federate(small_split(), FedMF(4), select=UntilSix(), rounds=20, **arguments)
+    resumed = federate(small_split(), FedMF(4), select=UntilSix(), rounds=5, resume=True, **arguments)
+    whole = federate(small_split(), FedMF(4), select=Counting(), local=ADAM, device="cpu", rounds=5)
+    assert resumed.metrics == whole.metrics
+
+
 def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
     run(FedMF(4), tmp_path, 5)
     with pytest.raises(InputError, match=r"belongs to another run \(different: seed\)"):

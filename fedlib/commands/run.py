@@ -96,8 +96,6 @@ def federated(options: RunOptions, split: Split, began: float) -> dict[str, Any]
         checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every, resume=options.resume,
     )  # fmt: skip
     history = plain_rows(result.history)
-    if len(history) > options.rounds or history[-1].get("seconds_evaluate") is None:
-        raise InputError(f"{options.checkpoint} is at round {len(history)} already: ask for more --rounds than that.")
     config = {
         "variant": options.variant or "original", "local_only": options.local_only, "rounds": options.rounds,
         "executor": options.executor, "chunk": result.chunk, "settings": rate.source,
