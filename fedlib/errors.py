@@ -1,4 +1,4 @@
-"""The one exception a user's mistake raises."""
+"""The exceptions a user's mistake raises."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints that sentence and leaves with exit code 2.
     """
+
+
+class DivergedError(InputError):
+    """Training has produced scores that are not finite numbers, as too large a learning rate does."""

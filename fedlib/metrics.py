@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fedlib.data.interactions import UserItems
-from fedlib.errors import InputError
+from fedlib.errors import DivergedError, InputError
 
 _AT_ONCE = 1 << 20  # scores compared at once: 4 MiB stay in the cache
 
@@ -238,7 +238,7 @@ def _count(scores: Tensor, row: Tensor, positive: Tensor, k_max: int | None) -> 
 def _check_finite(scores: Tensor) -> None:
     # The extremes carry any NaN and cost a fraction of isfinite().all().
     if scores.numel() and not all(bool(extreme.isfinite()) for extreme in torch.aminmax(scores)):
-        raise InputError("scores must be finite numbers, but one is NaN or infinite: training has probably diverged")
+        raise DivergedError("scores must be finite numbers, but one is NaN or infinite: training has probably diverged")
 
 
 def _compare(positive: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from fedlib.commands.training import (
     train,
 )
 from fedlib.data.interactions import Split
-from fedlib.errors import InputError
+from fedlib.errors import DivergedError, InputError
 from fedlib.settings import Row, read_table, same
 
 
@@ -82,10 +82,8 @@ def try_one(options: TuneOptions, split: Split, backbone: Backbone, lr: float, l
     k = int(options.metric.partition("@")[2])
     try:
         result = train(options, split, backbone, local, ks=(k,), evaluate_every=options.rounds)
-    except InputError as err:
-        if "diverged" in str(err):
-            return None
-        raise
+    except DivergedError:
+        return None
     return result.valid_metrics[options.metric]
 
 
