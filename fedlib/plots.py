@@ -16,7 +16,7 @@ figure. A cell with a caption shows one figure and no other output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -84,15 +84,6 @@ def level(ax: Axes, value: float, label: str) -> None:
     """A dashed horizontal line to compare with, such as the popularity ranker's score; its label sits on the line."""
     ax.axhline(value, color=FAINT, linestyle="--", linewidth=1.5, marker="")
     ax.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=FAINT)
-
-
-def bars(ax: Axes, values: Mapping[str, float], form: str = ".3f") -> None:
-    """Horizontal bars from top to bottom in the order of ``values``, each with its number at the end."""
-    drawn = ax.barh(list(values), list(values.values()), color=COLOURS[0])
-    ax.bar_label(drawn, fmt=f"{{:{form}}}", padding=4)
-    ax.invert_yaxis()
-    ax.grid(visible=False, axis="y")
-    ax.margins(x=0.12)
 
 
 def matrix(

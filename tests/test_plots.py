@@ -57,10 +57,3 @@ def test_a_matrix_shows_its_numbers_and_leaves_gaps_empty(ax: Axes) -> None:
     plots.matrix(ax, [[1.0, np.nan], [0.0, 0.5]], rows=["u", "v"], form=".1f")
     assert [text.get_text() for text in ax.texts] == ["1.0", "0.0", "0.5"]
     assert [text.get_color() for text in ax.texts] == ["white", plots.INK, plots.INK]
-
-
-def test_bars_are_listed_from_top_to_bottom_with_their_numbers(ax: Axes) -> None:
-    plots.bars(ax, {"random": 0.1, "popularity": 0.406})
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["random", "popularity"]
-    assert ax.yaxis_inverted()
-    assert [text.get_text() for text in ax.texts] == ["0.100", "0.406"]
