@@ -183,7 +183,8 @@ class Backbone(nn.Module):
         The loss is differentiated with respect to the *gathered* rows of the batch and then added up per row;
         a client's loss depends on its own parameters alone, so one backward pass of the sum serves all K.
         """
-        flat = batch.local + torch.arange(len(batch.local), device=batch.local.device)[:, None] * _n_rows(rows)
+        k, r = next(iter(rows.values())).shape[:2]
+        flat = batch.local + torch.arange(k, device=batch.local.device)[:, None] * r  # rows of all clients in one list
         gathered = {t: q.flatten(0, 1)[flat].requires_grad_("items" in wanted) for t, q in rows.items()}  # (K, B, d)
         leaves = {name: p.detach().requires_grad_("network" in wanted) for name, p in params.items()}
         with torch.enable_grad():
@@ -192,15 +193,9 @@ class Backbone(nn.Module):
         asked = [leaf for leaf in (*leaves.values(), *gathered.values()) if leaf.requires_grad]
         grads = iter(torch.autograd.grad(loss.sum(), asked))
         network = {name: next(grads) for name, leaf in leaves.items() if leaf.requires_grad}
-        items = {
-            t: add_rows_(torch.zeros_like(rows[t]).flatten(0, 1), flat.flatten(), next(grads).flatten(0, 1)).view_as(
-                rows[t]
-            )
-            for t, leaf in gathered.items()
-            if leaf.requires_grad
-        }
+        items = {}
+        for name, leaf in gathered.items():
+            if leaf.requires_grad:
+                summed = torch.zeros_like(rows[name]).flatten(0, 1)
+                items[name] = add_rows_(summed, flat.flatten(), next(grads).flatten(0, 1)).view_as(rows[name])
         return loss.detach(), network, items
-
-
-def _n_rows(rows: Rows) -> int:
-    return next(iter(rows.values())).shape[1]
