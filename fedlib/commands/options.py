@@ -155,7 +155,7 @@ class Options:
 class RunOptions(Options):
     """The options of ``fedlib run``."""
 
-    lr: Annotated[float | None, parsed(rate, "NUMBER", "Learning rate.", "tuned, else by optimizer")] = None
+    lr: Annotated[float | None, parsed(rate, "NUMBER", "Learning rate.", "tuned, else by backbone")] = None
     lr_items: Annotated[float | None, parsed(rate, "NUMBER", "That of item vectors; needs --lr.", "by backbone")] = None
     table: Annotated[Path | None, path("FILE", "A table of `fedlib tune`, read in place of fedlib's own.")] = None
     topk: Annotated[str, text("K,K,...", "The K of HR@K, NDCG@K and so on.")] = "5,10,20"
