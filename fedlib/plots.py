@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7")
 MARKERS = ("o", "s", "^", "D", "v")
 INK, FAINT = "#222222", "#767676"
+PALE = "#f3f6f9"  # behind the parts of a diagram
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
