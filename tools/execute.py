@@ -1,14 +1,17 @@
 """Run chapters and store their outputs: ``python tools/execute.py --profile cpu [NAME ...]``.
 
 The .py pair is the source: the .ipynb is made from its cells, run from the first to the last in the notebooks' folder,
-and stamped with the profile, the device, the seconds, the versions and a hash of its code. Nothing volatile is stored,
-so that a second run of a deterministic chapter differs in the seconds at most. A chapter that raises is not written.
+and stamped with the profile, the device, the versions and the hashes of what it depends on (``tools/freshness.py``).
+Nothing volatile is stored, so that a second run of a deterministic chapter differs in the seconds at most. A chapter
+that raises is not written.
+
+The stamp's ``runs`` keep the seconds of each profile the same code has run in. The profile ``smoke`` uses made-up data
+and never stores its outputs: it, and any other with ``--time-only``, adds its seconds to the stored notebook.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import platform
 import sys
@@ -16,28 +19,20 @@ import time
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
 import torch
+from freshness import ROOT, data_hashes, digest, hashes
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from fedlib import __version__
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-
-
-def digest(*texts: str) -> str:
-    """sha256 of the texts, each ended so that moving a line from one to the next changes it."""
-    return hashlib.sha256("".join(f"{text}\0" for text in texts).encode()).hexdigest()
-
-
-def code_hash(notebook: NotebookNode) -> str:
-    """A hash of all code cells: it tells whether the stored outputs belong to the code beside them."""
-    return digest(*(cell.source.rstrip() for cell in notebook.cells if cell.cell_type == "code"))
 
 
 def from_source(source: Path) -> NotebookNode:
@@ -47,6 +42,7 @@ def from_source(source: Path) -> NotebookNode:
     notebook.nbformat_minor = 5
     seen: Counter[str] = Counter()
     for cell in notebook.cells:
+        cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on the .py file's layout
         cell.id = digest(cell.cell_type, cell.source, str(seen[cell.source]))[:12]
         seen[cell.source] += 1
     return notebook
@@ -66,28 +62,59 @@ def run(notebook: NotebookNode) -> float:
     return time.perf_counter() - start
 
 
-def stamp(notebook: NotebookNode, profile: str, seconds: float) -> None:
-    """Say where the outputs come from, and drop what a rerun would change for no reason."""
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata.language_info.pop("version", None)
-    notebook.metadata["fedlib"] = {
-        "profile": profile,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "seconds": round(seconds),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": version("torch").split("+")[0],
-            "fedlib": __version__,
-        },
-        "code_sha256": code_hash(notebook),
+def stamp(profile: str) -> dict[str, Any]:
+    """Where the outputs come from."""
+    versions = {
+        "python": platform.python_version(),
+        "torch": version("torch").split("+")[0],
+        "fedlib": __version__,
     }
+    return {"profile": profile, "device": device(), "versions": versions}
+
+
+def device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def execute(source: Path, profile: str, time_only: bool) -> str:
+    """Run one chapter and store what is to be stored; returns a line that says so."""
+    target = source.with_suffix(".ipynb")
+    notebook = from_source(source)
+    now = hashes(notebook)  # of the code that is about to run, not of what it may have become by the end
+    seconds = run(notebook)
+    now["data"] = data_hashes(notebook)  # a run may fetch a data set
+    line = f"{source.stem}: {profile}, {seconds:.0f} s"
+    stored = nbformat.read(target, as_version=4) if target.exists() else NotebookNode(metadata={})
+    before = stored.metadata.get("fedlib", {})
+    same_code = before.get("hashes", {}).get("cells") == now["cells"]
+    if time_only and not same_code:
+        return f"{line}, not recorded: the stored outputs are of other code; execute it in the profile cpu or full"
+    if not time_only:
+        notebook.metadata.pop("widgets", None)
+        notebook.metadata.language_info.pop("version", None)
+        notebook.metadata["fedlib"] = stamp(profile) | {"hashes": now, "runs": before["runs"] if same_code else {}}
+        stored = notebook
+    stored.metadata["fedlib"]["runs"][profile] = {"seconds": round(seconds), "device": device()}
+    write(stored, target)
+    return line
+
+
+def write(notebook: NotebookNode, target: Path) -> None:
+    """Replace the file in one step: a reader meets the old notebook or the new one, nothing in between."""
+    new = target.with_suffix(".new")
+    nbformat.write(notebook, new)
+    new.replace(target)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run chapters and store their outputs.")
     parser.add_argument("names", nargs="*", help="for instance 03_federated_loop; all chapters without a name")
     parser.add_argument("--profile", default="cpu", choices=["smoke", "cpu", "full"])
+    parser.add_argument("--time-only", action="store_true", help="add the seconds, leave the stored outputs")
     args = parser.parse_args()
+    if args.profile == "full" and not torch.cuda.is_available():
+        print("the profile full needs a graphics card that torch can use: take the profile cpu", file=sys.stderr)
+        return 2
     os.environ |= {"FEDLIB_PROFILE": args.profile, "TQDM_DISABLE": "1"}
 
     names = [Path(name).stem for name in args.names] or sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
@@ -96,15 +123,11 @@ def main() -> int:
         if not source.exists():
             print(f"there is no chapter {name}: notebooks/{name}.py does not exist", file=sys.stderr)
             return 2
-        notebook = from_source(source)
         try:
-            seconds = run(notebook)
+            print(execute(source, args.profile, args.time_only or args.profile == "smoke"), flush=True)
         except CellExecutionError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
-        stamp(notebook, args.profile, seconds)
-        nbformat.write(notebook, source.with_suffix(".ipynb"))
-        print(f"{name}: {args.profile}, {seconds:.0f} s")
     return 0
 
 
