@@ -18,9 +18,9 @@ from fedlib.scatter import add_rows_
 class Sums:
     """Running sums over the clients of a round.
 
-    delta[name]: sum of weighted differences, (n, d) for a table, the parameter's shape otherwise.
-    weight[name]: sum of the weights, () or (n,) where every row has its own.
-    uploads["place/name"]: plain sums of what the places sent. loss, clients: for the history.
+    ``delta[name]``: sum of weighted differences, (n, d) for a table, the parameter's shape otherwise.
+    ``weight[name]``: sum of the weights, () or (n,) where every row has its own.
+    ``uploads["place/name"]``: plain sums of what the places sent. ``loss``, ``clients``: for the history.
     """
 
     delta: dict[str, Tensor] = field(default_factory=dict)

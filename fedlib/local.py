@@ -143,6 +143,7 @@ Named = Mapping[str, Mapping[str, Tensor | Outer]]  # group -> name -> gradient
 
 
 def dense(gradient: Tensor | Outer) -> Tensor:
+    """A gradient as one tensor, (K, ...)."""
     return gradient.dense() if isinstance(gradient, Outer) else gradient
 
 

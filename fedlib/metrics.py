@@ -73,7 +73,7 @@ class Ranking:
 
     @property
     def n_relevant(self) -> Tensor:
-        """|T_u|, the relevant items of each user, (m,) int64."""
+        """``|T_u|``, the relevant items of each user, (m,) int64."""
         return torch.bincount(self.users, minlength=self.n_users)
 
     def only(self, keep: Tensor) -> Ranking:

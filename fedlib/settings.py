@@ -1,6 +1,6 @@
 """The learning rates that were chosen on validation data: the table ``fedlib tune`` writes and runs read.
 
-A row says under which settings the rates were chosen and everything that was tried:
+A row says under which settings the rates were chosen and everything that was tried::
 
     {"dataset", "backbone", "variant", "local_only", "protocol", "optimizer",              # what a run must share
      "local_epochs", "batch", "negatives", "negatives_from", "clients_per_round", "weight_decay", "dim",

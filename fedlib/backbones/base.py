@@ -100,12 +100,14 @@ def hidden_layers(sizes: tuple[int, ...], dropout: float) -> dict[str, nn.Module
 class Backbone(nn.Module):
     """A single client's recommender. A subclass says what it reads, what is private, and how it scores.
 
-    ``tables``            the item tables it reads.
-    ``private``           names (or prefixes) of the parameters that never leave the client; the rest is shared.
-    ``steps``             what one local step updates, in order; PFedRec has two entries, all others one.
-    ``aggregate_items``   how the server averages item tables: ``"uniform"``, ``"size"`` or ``"row"``.
-    ``aggregate_network`` how it averages the other shared parameters: ``"uniform"`` or ``"size"``.
-    ``user_std``          standard deviation of the initial user vectors.
+    =====================  ===========================================================================================
+    ``tables``             the item tables it reads
+    ``private``            names (or prefixes) of the parameters that never leave the client; the rest is shared
+    ``steps``              what one local step updates, in order; PFedRec has two entries, all others one
+    ``aggregate_items``    how the server averages item tables: ``"uniform"``, ``"size"`` or ``"row"``
+    ``aggregate_network``  how it averages the other shared parameters: ``"uniform"`` or ``"size"``
+    ``user_std``           standard deviation of the initial user vectors
+    =====================  ===========================================================================================
 
     ``forward(rows)`` takes gathered item vectors ``{table: (N, d)}`` and returns logits ``(N,)``.
 
