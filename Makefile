@@ -1,6 +1,7 @@
 # make book    build the book and say where it is
 # make test    lint, types, tests, and every notebook in the smoke profile
 # Both need Python 3.11 or newer and a package index, nothing else; the environment is made in .venv on first use.
+# make pages   look at the built book in a browser, which has to be there: Chromium
 
 PYTHON ?= python3
 PROFILE ?= cpu
@@ -16,10 +17,10 @@ INDEX := _build/html/index.html
 QUIET := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint execute serve bench lock lowest clean
+.PHONY: help book test pages lint execute serve bench lock lowest clean
 
 help:
-	@echo "make book | test | lint | execute [PROFILE=cpu NOTEBOOK=name] | serve | bench | lock | lowest | clean"
+	@echo "make book | test | pages | lint | execute [PROFILE=cpu NOTEBOOK=name] | serve | bench | lock | lowest | clean"
 
 $(STAMP): requirements.lock constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fedlib needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -41,6 +42,9 @@ lint: $(STAMP)
 test: lint
 	@$(QUIET) $(BIN)/python -m pytest -q -n $(WORKERS)
 	@$(QUIET) FEDLIB_PROFILE=smoke $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout=120 notebooks
+
+pages: $(STAMP)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) tests/pages
 
 execute: $(STAMP)
 	@$(BIN)/python tools/execute.py --profile $(PROFILE) $(NOTEBOOK)
