@@ -4,6 +4,17 @@
 # By the end of this chapter you have written federated averaging for a recommender yourself, and you can read every
 # line of `fedlib/federation.py`. You start with five readers, six books and a pencil.
 
+# %% cellView="form" tags=["setup", "hide-input"]
+# @title Set-up: run this cell first
+import importlib.util
+
+if importlib.util.find_spec("fedlib") is None:
+    raise ModuleNotFoundError("fedlib is missing: pip install it from a copy of its repository")
+
+from fedlib import book
+
+PROFILE = book.start()
+
 # %% tags=["remove-cell"]
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
@@ -11,7 +22,7 @@ from fedlib import plots
 
 
 def panel(x, y, width, height, title):
-    look = {"boxstyle": "round,pad=0.12", "fc": "#f3f6f9", "ec": plots.FAINT}
+    look = {"boxstyle": "round,pad=0.12", "fc": plots.PALE, "ec": plots.FAINT}
     ax.add_patch(FancyBboxPatch((x, y), width, height, **look))
     x, y = x + width / 2, y + height - 0.25
     ax.text(x, y, title, weight="bold", ha="center")
@@ -32,7 +43,6 @@ def arrow(start, end, y, colour, label, above):
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Diagram. On the left three devices, of Ada, Ben and Cem. Each holds a row of six squares, some filled, labelled history, and a short vector p. On the right the server holds a table Q with six rows, one an item. A green arrow labelled Q leads from the server to each device, a blue one labelled changed Q back."}, "figure": {"caption": "Histories and user vectors stay on the devices, and only tables of item vectors travel. Whether that is enough to keep a history private is a question of this chapter.", "name": "fig-who-holds-what"}}
-plots.use_style()
 BLUE, ORANGE, GREEN = plots.COLOURS[:3]
 ax = plots.axes("", "", 6.0, 3.6)
 for y, owner, empty in [
@@ -58,9 +68,8 @@ _ = ax.axis("off")
 # :class: tip
 # - **You will** derive one client's gradient by hand, write the round loop in plain PyTorch, check it against the
 #   package number by number, break it twice, and steal a reading history from an update.
-# - **You need** matrix factorisation as an idea, and PyTorch tensors. The [introduction](../book/intro.md) shows where
-#   the loop stands in the book.
-# - **Time** about an hour to read. The stored run took {glue:text}`seconds` seconds in profile {glue:text}`profile`.
+# - **You need** matrix factorisation as an idea ([chapter 1](01_baselines.ipynb)), and PyTorch tensors. The
+#   [introduction](../book/intro.md) shows where the loop stands in the book.
 # - **Data** MovieLens 100K {cite}`harper2015movielens`, for research use and not redistributed here; the made-up book
 #   shop `synthetic` in the profile `smoke`.
 # - **Sources** FedAvg {cite}`mcmahan2017`, Algorithm 1; FedMF {cite}`chai2021fedmf`.
@@ -68,50 +77,71 @@ _ = ax.axis("off")
 #
 # ## Entry check
 #
-# **1.** A user vector $p$ and an item vector $q$ are orthogonal. What is $\sigma(p^\top q)$: 0, ½ or 1?
+# **1.** A user vector $p$ and an item vector $q$ are orthogonal. What is $\sigma(p^\top q)$?
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **0** would need a logit of minus infinity and **1** one of plus infinity. **½** is right: the inner product is 0 and
-# $\sigma(0)=\tfrac12$. The model has no opinion.
-# :::
+# <details class="option"><summary>0</summary>
 #
-# **2.** We know what people chose, not what they disliked. Where do the zeros in training come from: low ratings, all
-# other items, or random other items?
+# **No.** That would need a logit of minus infinity.
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **Low ratings** do not exist in implicit feedback. **All other items** is possible, but costly where the catalogue is
-# long. **Random other items** is the usual answer, and ours: four are drawn for each chosen one.
-# :::
+# </details>
+# <details class="option"><summary>½</summary>
 #
-# **3.** A ranker guesses among 100 candidates, one of them right. What HR@10 does it reach: .01, .10 or .50?
+# **Right.** The inner product is 0 and $\sigma(0)=\tfrac12$: the model has no opinion.
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **.01** is the chance of the first place alone. **.10** is right: ten of a hundred places count as a hit. **.50**
-# would need fifty places. Missed one? The introductions to {cite:t}`rendle2009bpr` and {cite:t}`he2017ncf` are a good
-# start.
-# :::
+# </details>
+# <details class="option"><summary>1</summary>
 #
-# ## Set-up
+# **No.** That would need a logit of plus infinity.
+#
+# </details>
+#
+# **2.** We know what people chose, not what they disliked. Where do the zeros in training come from?
+#
+# <details class="option"><summary>low ratings</summary>
+#
+# **No.** Implicit feedback has no ratings: there is a choice, or there is nothing.
+#
+# </details>
+# <details class="option"><summary>all other items</summary>
+#
+# **No.** It is possible, but costly where the catalogue is long, and not what we do here.
+#
+# </details>
+# <details class="option"><summary>random other items</summary>
+#
+# **Right.** This is the usual answer, and ours: four are drawn for each chosen one.
+#
+# </details>
+#
+# **3.** A ranker guesses among 100 candidates, one of them right. What HR@10 does it reach?
+#
+# <details class="option"><summary>0.01</summary>
+#
+# **No.** That is the chance of the first place alone.
+#
+# </details>
+# <details class="option"><summary>0.10</summary>
+#
+# **Right.** Ten of a hundred places count as a hit.
+#
+# </details>
+# <details class="option"><summary>0.50</summary>
+#
+# **No.** That would need fifty places. Chapter 1 and the introductions to {cite:t}`rendle2009bpr` and
+# {cite:t}`he2017ncf` are a good start.
+#
+# </details>
 
 # %%
-import time
-
 import pandas as pd
 import torch
 import torch.nn.functional as F
 
-import fedlib
 from fedlib import FedMF, LocalTraining, federate, load, rng
-from fedlib.book import glue, profile
+from fedlib.book import glue
 from fedlib.data.negatives import NegativeSampler
 
-STARTED, PROFILE = time.perf_counter(), profile()
 torch.set_num_threads(1)  # the tensors are small
-glue("profile", PROFILE)
-print(f"profile {PROFILE}, torch {torch.__version__.partition('+')[0]}")
 
 # %% [markdown]
 # ## One round by hand
@@ -393,7 +423,7 @@ glue("difference", difference)
 
 # %% [markdown]
 # No assert has fired: after 60 rounds the two item tables differ by at most {glue:text}`difference:.0e`, which is
-# rounding. You have written the package's loop.
+# rounding, and so do the losses on the way there ({numref}`fig-same`). You have written the package's loop.
 
 # %% mystnb={"image": {"alt": "Training loss over 60 rounds. It stays near 0.69 for about ten rounds and then falls to about 0.2. The package's markers lie on the line of the hand-written loop in every round."}, "figure": {"caption": "The loss of the hand-written loop and of the package is the same in every round.", "name": "fig-same"}}
 ax = plots.axes("round", "mean training loss")
@@ -807,27 +837,20 @@ pd.DataFrame(table).T[["HR@10", "NDCG@10"]].round(4)
 # dimension $d$ and the number of participants? A number takes four bytes.
 # :::
 #
-# :::{admonition} Hint
-# :class: dropdown
+# <details class="hint"><summary>Hint</summary>
+#
 # The table goes down whole and comes back whole. Does a user vector travel?
-# :::
+#
+# </details>
 
 
-# %%
+# %% tags=["exercise"]
 def bytes_per_round(n, d, clients):
-    return None  # your line instead of this one
-
-
-def check(yours, expected):
-    """None is an answer still to come."""
-    if yours is None:
-        print("not done yet")
-    else:
-        print(f"yours {yours}, expected {expected}")
+    return None  # your code
 
 
 bill = ledger.query("round == 1")["bytes"].sum()
-check(bytes_per_round(n, d, m), bill)
+book.check(bytes_per_round(n, d, m), bill)
 
 # %% [markdown]
 # :::{solution-start} ex-bytes
@@ -839,13 +862,13 @@ check(bytes_per_round(n, d, m), bill)
 # depend on it. Note that it grows with the catalogue, not with what a client did.
 
 
-# %%
-def solved_bytes_per_round(n, d, clients):
+# %% tags=["solution"]
+def bytes_per_round(n, d, clients):
     return 2 * 4 * n * d * clients
 
 
-check(solved_bytes_per_round(n, d, m), bill)
-assert solved_bytes_per_round(n, d, m) == bill
+bill = ledger.query("round == 1")["bytes"].sum()
+book.check(bytes_per_round(n, d, m), bill)
 
 # %% [markdown]
 # :::{solution-end}
@@ -858,24 +881,24 @@ assert solved_bytes_per_round(n, d, m) == bill
 # and draw the loss beside the curve with all readers.
 # :::
 #
-# :::{admonition} Hint
-# :class: dropdown
+# <details class="hint"><summary>Hint</summary>
+#
 # Give each reader a random number that depends on the round, `rng.bits(rng.key(0, "clients", t), torch.arange(m))`, and
 # take the three smallest.
-# :::
+#
+# </details>
 
 
-# %%
+# %% tags=["exercise"]
 def some(t):
-    return None  # your lines instead of this one
+    return None  # your code
 
 
-if some(0) is None:
-    yours = None
-else:
+yours = some(0)
+if yours is not None:
     drawn = {tuple(some(t)) for t in range(60)}
     yours = all(len(set(who)) == 3 for who in drawn) and len(drawn) > 20
-check(yours, True)
+book.check(yours, True)
 
 # %% [markdown]
 # :::{solution-start} ex-sample
@@ -883,17 +906,27 @@ check(yours, True)
 # :class: dropdown
 # :::
 #
-# Sorting random numbers draws without replacement. With the package's stream of numbers the whole run equals the
-# package's, which the assert checks.
+# Sorting random numbers draws without replacement.
 
 
-# %% mystnb={"image": {"alt": "Training loss over 60 rounds for ten of ten and three of ten readers. The curve with three readers is jagged and falls later than the smooth curve with ten."}, "figure": {"caption": "With three of ten readers a round the loss falls later and less smoothly: each reader's own vector is trained in about a third of the rounds only.", "name": "fig-partial"}}
-def solved_some(t):
+# %% tags=["solution"]
+def some(t):
     draw = rng.bits(rng.key(0, "clients", t), torch.arange(m))
     return draw.argsort(stable=True)[:3].sort().values.tolist()
 
 
-P3, Q3, partial = my_federation(60, choose=solved_some)
+yours = some(0)
+if yours is not None:
+    drawn = {tuple(some(t)) for t in range(60)}
+    yours = all(len(set(who)) == 3 for who in drawn) and len(drawn) > 20
+book.check(yours, True)
+
+# %% [markdown]
+# With the package's stream of numbers the whole run equals the package's, which the assert checks. What it costs to
+# leave readers out is in {numref}`fig-partial`.
+
+# %% mystnb={"image": {"alt": "Training loss over 60 rounds for ten of ten and three of ten readers. The curve with three readers is jagged and falls later than the smooth curve with ten."}, "figure": {"caption": "With three of ten readers a round the loss falls later and less smoothly: each reader's own vector is trained in about a third of the rounds only.", "name": "fig-partial"}}
+P3, Q3, partial = my_federation(60, choose=some)
 package = federate(
     ten,
     FedMF(dim=d),
@@ -920,21 +953,19 @@ _ = ax.legend()
 # items that are rare, middling and popular in training. Write down what you expect before you look.
 # :::
 #
-# :::{admonition} Hint
-# :class: dropdown
+# <details class="hint"><summary>Hint</summary>
+#
 # A quarter of the plain mean's rate is a start: what share of clients touches a row, counting negatives? `pd.qcut`
 # of the training counts of the test items makes three groups.
-# :::
+#
+# </details>
 
 
-# %%
-def train_per_row():
-    return None  # your run instead of this one
+# %% tags=["exercise"]
+by_row = None  # your code
 
-
-yours = train_per_row()
-hr = None if yours is None else round(yours.metrics["HR@10"], 2)
-check(hr, f"about {fedmf[0].metrics['HR@10']:.2f}")
+yours = by_row and by_row.metrics["HR@10"]
+book.check(yours, fedmf[0].metrics["HR@10"], tolerance=0.1)
 
 # %% [markdown]
 # :::{solution-start} ex-rows
@@ -942,10 +973,15 @@ check(hr, f"about {fedmf[0].metrics['HR@10']:.2f}")
 # :class: dropdown
 # :::
 
-# %%
+# %% tags=["solution"]
 model = FedMF(dim=32)
 model.aggregate_items = "row"
 by_row = run(model, "unobserved", 0, lr=1.0, lr_items=RATE / 4)
+
+yours = by_row and by_row.metrics["HR@10"]
+book.check(yours, fedmf[0].metrics["HR@10"], tolerance=0.1)
+
+# %%
 rankings["plain mean"] = [fedmf[0].ranking()]
 rankings["per-row mean"] = [by_row.ranking()]
 
@@ -987,76 +1023,113 @@ share.to_frame("share of clients touching the row").round(2)
 #
 # **1.** Which of these never leaves a FedMF client?
 #
-# - **A** the item table
-# - **B** its user vector
-# - **C** the size of the catalogue
+# <details class="option"><summary>the item table</summary>
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **A** does leave: it is the one thing that must. **B** is right: it is updated in place on the device. **C** is the
-# same for all clients and no secret.
-# :::
+# **No.** It is the one thing that must leave.
+#
+# </details>
+# <details class="option"><summary>its user vector</summary>
+#
+# **Right.** It is updated in place on the device.
+#
+# </details>
+# <details class="option"><summary>the size of the catalogue</summary>
+#
+# **No.** It is the same for all clients and no secret.
+#
+# </details>
 #
 # **2.** Half the clients take part. By what does FedAvg divide a client's number of samples?
 #
-# - **A** by the samples of all clients
-# - **B** by the samples of the participants
-# - **C** by nothing
+# <details class="option"><summary>by the samples of all clients</summary>
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **A** gives weights that sum to about a half: the table shrinks, as in {numref}`fig-norm`. **B** is right. **C** adds
-# whole tables up, and the norm explodes.
-# :::
+# **No.** The weights then sum to about a half, and the table shrinks as in {numref}`fig-norm`.
+#
+# </details>
+# <details class="option"><summary>by the samples of the participants</summary>
+#
+# **Right.** The weights then sum to one.
+#
+# </details>
+# <details class="option"><summary>by nothing</summary>
+#
+# **No.** That adds whole tables up, and the norm explodes.
+#
+# </details>
 #
 # **3.** When does FedAvg equal centralised training?
 #
-# - **A** always
-# - **B** with one full-batch local step and weights by size
-# - **C** with few clients
+# <details class="option"><summary>always</summary>
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **A** fails as soon as clients take two steps between averages. **B** is right, for what is shared. **C** holds for
-# one client only: two already walk along losses of their own.
-# :::
+# **No.** It fails as soon as clients take two steps between averages.
+#
+# </details>
+# <details class="option"><summary>with one full-batch local step and weights by size</summary>
+#
+# **Right.** This holds for what is shared.
+#
+# </details>
+# <details class="option"><summary>with few clients</summary>
+#
+# **No.** One client will do, but two already walk along losses of their own.
+#
+# </details>
 #
 # **4.** A client sends its whole table. Can the server tell which items it trained on?
 #
-# - **A** no, all rows look alike
-# - **B** yes
-# - **C** only after many rounds
+# <details class="option"><summary>no, all rows look alike</summary>
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **A** forgets that the server knows the table it sent. **B** is right: the difference is zero exactly where nothing
-# was touched, and the directions of the other rows tell chosen from drawn. **C** is true of an attack that looks at
-# touched rows alone.
-# :::
+# **No.** The server knows the table it sent and can take the difference.
+#
+# </details>
+# <details class="option"><summary>yes</summary>
+#
+# **Right.** The difference is zero exactly where nothing was touched, and the directions of the other rows
+# tell chosen from drawn.
+#
+# </details>
+# <details class="option"><summary>only after many rounds</summary>
+#
+# **No.** That is true only of an attack that looks at touched rows alone.
+#
+# </details>
 #
 # **5.** Look at {numref}`fig-learning`. Why is local-only flat?
 #
-# - **A** its rate is too small
-# - **B** it has too few rounds
-# - **C** it cannot know better
+# <details class="option"><summary>its rate is too small</summary>
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **A** and **B** would show in a training loss that stays up, but it falls: see `alone[0].history`. **C** is right:
-# the client learns about the items it trains on, and the test item was never chosen among them.
-# :::
+# **No.** The training loss would stay up, but it falls: see `alone[0].history`.
+#
+# </details>
+# <details class="option"><summary>it has too few rounds</summary>
+#
+# **No.** The same: its training loss falls, it does learn its own list.
+#
+# </details>
+# <details class="option"><summary>it cannot know better</summary>
+#
+# **Right.** The client learns about the items it trains on, and the test item was never chosen among them.
+#
+# </details>
 #
 # **6.** A paper reports a much higher HR@10 than you measure, on the same data and split. What do you ask about first?
 #
-# - **A** the dimension
-# - **B** the graphics card
-# - **C** the training negatives and the ranked candidates
+# <details class="option"><summary>the dimension</summary>
 #
-# :::{admonition} Answer
-# :class: dropdown
-# **A** seldom explains a tenth. **B** changes the last digits. **C** is right: ranking all items instead of 100 moves
-# chance from .10 to below .01 on MovieLens 100K, and {numref}`fig-leak` shows what negatives can do.
-# :::
+# **No.** It seldom explains a tenth.
+#
+# </details>
+# <details class="option"><summary>the graphics card</summary>
+#
+# **No.** It changes the last digits.
+#
+# </details>
+# <details class="option"><summary>the training negatives and the ranked candidates</summary>
+#
+# **Right.** Ranking all items instead of 100 divides the chance of a hit by more than ten on MovieLens 100K,
+# and {numref}`fig-leak` shows what negatives can do.
+#
+# </details>
 #
 # ## Summary
 #
@@ -1067,19 +1140,11 @@ share.to_frame("share of clients touching the row").round(2)
 # - Not sending the history does not hide it. One plain update of a full-batch step gave it away completely.
 # - Ask where the negatives come from. Sparing held-out items makes even a client that learns from nobody look clever.
 #
-# **What next?** The book goes on to run a thousand such clients at once and to count what that costs. The
-# [ambiguity log](../book/ambiguity.md) lists the decisions a paper leaves open.
+# **What next?** [Chapter 4](04_thousand_clients.ipynb) runs a thousand such clients at once and counts what that costs.
+# The [ambiguity log](../book/ambiguity.md) lists the decisions a paper leaves open.
 #
 # **Further reading.** {cite:t}`mcmahan2017` is short and readable; look at the tables on local epochs.
 # {cite:t}`chai2021fedmf` give the two-gradient attack and the price of encryption. {cite:t}`zhu2019deepleakage` rebuild
 # images from gradients, a cousin of our attack. {cite:t}`bonawitz2017secagg` show how a server can learn a sum and
 # nothing else. {cite:t}`krichene2020sampled` show that a ranking of methods among 100 candidates need not be their
 # ranking among all items: read it before you trust any table of this kind, ours included.
-
-# %%
-seconds = time.perf_counter() - STARTED
-glue("seconds", round(seconds))
-device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-print(f"profile {PROFILE}, data {name}, {device}")
-for module in (torch, pd, fedlib):
-    print(module.__name__, module.__version__.partition("+")[0])
