@@ -19,6 +19,7 @@ from fedlib.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from fedlib.data.partition import Stores
     from fedlib.data.truth import SyntheticTruth
 
 
@@ -70,6 +71,10 @@ class UserItems:
     def __getitem__(self, user: int) -> Tensor:
         return self.items[self.indptr[user] : self.indptr[user + 1]]
 
+    def to(self, device: torch.device) -> UserItems:
+        """The same lists on another device."""
+        return UserItems(self.indptr.to(device), self.items.to(device))
+
     def padded(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The lists of K users side by side: items (K, P) padded with 0, and counts (K,), both int64."""
         start = self.indptr[users]
@@ -105,7 +110,8 @@ class Dataset:
     ``interactions`` is ordered inside a user by (time, position in the file) and holds no (user, item) pair twice.
     ``catalogue`` has one row an item, in item order: title, description, categories (joined by ``|``) and image
     (a path, or empty). ``sha256`` is that of the interactions, so that a result can name its data. ``stores`` (m,)
-    is the store of each user where the data says so; ``global_log`` and ``truth`` belong to the synthetic shop.
+    is the store of each user where the data says so; ``global_log`` and ``truth`` belong to the synthetic shop;
+    ``given_test`` are the test interactions of data that was published with a split.
     """
 
     name: str
@@ -120,6 +126,7 @@ class Dataset:
     stores: Tensor | None = None
     global_log: UserItems | None = None
     truth: SyntheticTruth | None = None
+    given_test: UserItems | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -148,6 +155,12 @@ class Dataset:
 
         return splits.ratio_split(self, share=share, seed=seed)
 
+    def given_split(self, *, valid: bool = True, seed: int = 0) -> Split:
+        """The split the data was published with (protocol B of NGCF), a tenth of the training part for validation."""
+        from fedlib.data import splits
+
+        return splits.given_split(self, valid=valid, seed=seed)
+
     def keep_users(self, users: Tensor, note: str) -> Dataset:
         """The same data with ``users`` (K,) only, re-numbered 0 .. K-1 in that order; items keep their index."""
         interactions = self.interactions.of_users(users)
@@ -162,6 +175,7 @@ class Dataset:
             stores=None if self.stores is None else self.stores[users],
             global_log=self.global_log and self.global_log.of_users(users),
             truth=truth,
+            given_test=self.given_test and self.given_test.of_users(users),
             notes=(*self.notes, note),
         )
 
@@ -189,6 +203,10 @@ class Split:
     ``protocol`` is ``"loo99"`` (one test item against 99 negatives), ``"full"`` (one test item against all items)
     or ``"ratio80"`` (a fifth of each user against all items). The negatives are (m, 99) int64, and None except
     under ``loo99``. ``test_sha256`` is the SHA-256 of the test pairs (see :attr:`UserItems.sha256`).
+
+    ``stores`` says which store holds a user's interactions where the clients are stores; without it every user is a
+    client. ``global_log`` holds interactions of the users that lie in a log anybody may read: no client trains on them
+    unless a method brings them in, and the ranking leaves them out like training items.
     """
 
     data: Dataset
@@ -199,6 +217,22 @@ class Split:
     valid_negatives: Tensor | None
     test_negatives: Tensor | None
     test_sha256: str
+    stores: Stores | None = None
+    global_log: UserItems | None = None
+
+    @property
+    def client_sizes(self) -> Tensor:
+        """The training interactions of each client, (m,) where clients are users and (J,) where they are stores."""
+        counts = self.train.counts
+        if self.stores is None:
+            return counts
+        return counts.new_zeros(self.stores.n_stores).index_add_(0, self.stores.assignment, counts)
+
+    def with_stores(self, stores: Stores) -> Split:
+        """The same split with stores as clients. Raises :class:`InputError` if they are not the stores of its users."""
+        if len(stores.assignment) != self.data.n_users:
+            raise InputError(f"The stores have {len(stores.assignment)} users, but the split {self.data.n_users}.")
+        return replace(self, stores=stores)
 
     def __repr__(self) -> str:
         train, valid, test = (f"{len(part.items):,}" for part in (self.train, self.valid, self.test))

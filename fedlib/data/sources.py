@@ -10,7 +10,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from fedlib.data import folder, movielens
+from fedlib.data import folder, graphsplits, movielens
 from fedlib.data.download import download as _download
 from fedlib.data.files import explained
 from fedlib.data.interactions import Dataset
@@ -21,26 +21,47 @@ from fedlib.errors import InputError
 
 @dataclass(frozen=True)
 class Source:
-    """How to read a published data set from a folder or archive, and where it is published."""
+    """How to read a published data set from a folder or archive, and where it is published.
+
+    ``published(name, place)`` says whether a copy is the published one. Where there is no official archive, ``url``
+    names the pages to get the files from by hand, and ``md5`` is None.
+    """
 
     read: Callable[[Path], Dataset]
+    published: Callable[[str, Path], bool | None]
     licence: str
     url: str
-    md5: str
+    md5: str | None
 
 
 SOURCES = {
     "ml-100k": Source(
         movielens.read_100k,
+        movielens.is_published,
         movielens.LICENCE,
         "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
         "0e33842e24a9c977be4e0107933c0723",
     ),
     "ml-1m": Source(
         movielens.read_1m,
+        movielens.is_published,
         movielens.LICENCE,
         "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
         "c4d9eecfca2ab87c1945afe126590906",
+    ),
+    "gowalla": Source(
+        graphsplits.read_gowalla,
+        graphsplits.is_published,
+        graphsplits.LICENCES["gowalla"],
+        "github.com/kuandeng/LightGCN or github.com/gusye1234/LightGCN-PyTorch",
+        None,
+    ),
+    "yelp2018": Source(
+        graphsplits.read_yelp2018,
+        graphsplits.is_published,
+        graphsplits.LICENCES["yelp2018"],
+        "github.com/kuandeng/LightGCN or github.com/gusye1234/LightGCN-PyTorch",
+        None,
     ),
 }
 
@@ -70,14 +91,20 @@ def load(
 def fetch(name: str, *, root: str | Path | None = None, progress: bool = True) -> Path:
     """Where the named data set lies, after fetching it into the user's cache if it is nowhere.
 
-    The licence is printed to standard error when something is fetched. Raises :class:`InputError` if that fails.
+    The licence is printed to standard error when something is fetched. Raises :class:`InputError` if that fails, or
+    for a data set that has no official archive.
     """
     if name not in SOURCES:
-        raise InputError(f"{name} cannot be fetched; what can be fetched is {', '.join(SOURCES)}")
+        raise InputError(f"{name} cannot be fetched; what can be fetched is {_fetched()}")
     place = _find(name, root)
     if place is not None:
         return place
     source = SOURCES[name]
+    if source.md5 is None:
+        raise InputError(
+            f"{name} has no official archive to fetch: put train.txt and test.txt of its split, "
+            f"as found at {source.url}, in {_cache() / name}"
+        )
     print(f"Fetching {name}. {source.licence}.", file=sys.stderr)
     return _download(source.url, _cache() / f"{name}.zip", source.md5, progress=progress)
 
@@ -104,11 +131,15 @@ def check(name_or_folder: str | Path, *, root: str | Path | None = None) -> str:
         "licence": data.licence,
     }
     if place is not None:
-        same = movielens.is_published(data.name, place)
+        same = SOURCES[data.name].published(data.name, place)
         facts["published file"] = {True: "the same", False: "different", None: "not in this copy"}[same]
     if data.notes:
         facts["notes"] = "; ".join(data.notes)
     return "\n".join(f"{fact:15}{value}" for fact, value in facts.items())
+
+
+def _fetched() -> str:
+    return ", ".join(name for name, source in SOURCES.items() if source.md5 is not None)
 
 
 def _own(name: str) -> Dataset:

@@ -1,10 +1,12 @@
-"""The three ways to cut a data set for evaluation.
+"""The ways to cut a data set for evaluation.
 
 Numbers of different protocols must never be compared: a chance ranker reaches HR@10 of .10 among 100 candidates and
 of about .006 among the 1,682 items of MovieLens 100K.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -43,12 +45,56 @@ def ratio_split(data: Dataset, *, share: float = 0.8, seed: int = 0) -> Split:
     if not 0 < share < 1:
         raise InputError(f"share is {share}, but the training share must lie strictly between 0 and 1")
     log = data.interactions
-    rank, counts = _random_rank(log, rng.key(seed, "ratio split")), log.counts[log.users]
+    rank, counts = random_rank(log, rng.key(seed, "ratio split")), log.counts[log.users]
     kept = (counts.double() * share + 0.5).long().clamp(min=1)
     fitted = kept - (kept + 5) // 10
     test = log.where(rank >= kept)
     train, valid = log.where(rank < fitted), log.where((rank >= fitted) & (rank < kept))
     return Split(data, f"ratio{share * 100:g}", train, valid, test, None, None, test.sha256)
+
+
+def given_split(data: Dataset, *, valid: bool = True, seed: int = 0) -> Split:
+    """Protocol B on the split a data set was published with.
+
+    A random tenth of each user's training items, rounded, is taken out for validation; with ``valid=False`` none is,
+    as in published numbers. Raises :class:`InputError` for data that was not published with a split.
+    """
+    if data.given_test is None:
+        raise InputError(f"{data.name} was not published with a split: use ratio_split, for instance")
+    log, test = data.interactions, data.given_test
+    kept = log.where(~torch.isin(_keys(log, data.n_items), _keys(test, data.n_items)))
+    count = (kept.counts[kept.users] + 5) // 10 if valid else torch.zeros_like(kept.items)
+    out = random_rank(kept, rng.key(seed, "given split")) < count
+    return Split(data, "ratio80", kept.where(~out), kept.where(out), test, None, None, test.sha256)
+
+
+def subsample(split: Split, *, users: int = 5000, seed: int = 0) -> Split:
+    """The same split of ``users`` random users; items none of them touched are left out and the others re-numbered.
+
+    Raises :class:`InputError` for a split with drawn negatives, stores or a global log, which have to be made after it.
+    """
+    data, m = split.data, split.data.n_users
+    made = (split.test_negatives, split.stores, split.global_log, data.global_log)
+    if any(part is not None for part in made):
+        raise InputError("Only a split that ranks all items, without stores or a global log, can be subsampled.")
+    if not 1 <= users <= m:
+        raise InputError(f"users must be from 1 to {m}, the number of users, not {users}.")
+    chosen = rng.permutation(m, rng.key(seed, "subsample"))[:users].sort().values
+    data = data.keep_users(chosen, f"a random sample of {users:,} of {m:,} users and the items they touched")
+    items = data.interactions.items.unique()
+
+    def renumbered(log: UserItems) -> UserItems:
+        return UserItems(log.indptr, torch.searchsorted(items, log.items))
+
+    log = renumbered(data.interactions)
+    train, valid, test = (renumbered(part.of_users(chosen)) for part in (split.train, split.valid, split.test))
+    data = replace(
+        data, n_items=len(items), interactions=log, sha256=log.sha256,
+        given_test=data.given_test and renumbered(data.given_test),
+        item_ids=[data.item_ids[item] for item in items.tolist()],
+        catalogue=data.catalogue.iloc[items.numpy()].reset_index(drop=True),
+    )  # fmt: skip
+    return Split(data, split.protocol, train, valid, test, None, None, test.sha256)
 
 
 def evaluation_negatives(log: UserItems, n_items: int, count: int, seed: int) -> Tensor:
@@ -89,7 +135,11 @@ def _last_two(data: Dataset) -> tuple[Dataset, tuple[UserItems, UserItems, UserI
     return data, (log.where(from_end >= 2), log.where(from_end == 1), log.where(from_end == 0))
 
 
-def _random_rank(log: UserItems, stream: int) -> Tensor:
+def _keys(log: UserItems, n_items: int) -> Tensor:
+    return log.users * n_items + log.items
+
+
+def random_rank(log: UserItems, stream: int) -> Tensor:
     """The place of each interaction in a random order of its user's, (nnz,) int64."""
     order = torch.argsort(rng.bits(stream, log.users, log.items))
     order = order[torch.argsort(log.users[order], stable=True)]

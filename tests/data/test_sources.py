@@ -78,7 +78,10 @@ def test_a_broken_copy_is_not_passed_over_in_silence(tmp_path: Path, cache: Path
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ml-10m", "no data set or folder 'ml-10m': name one of ml-100k, ml-1m, synthetic, or a folder"),
+        (
+            "ml-10m",
+            "no data set or folder 'ml-10m': name one of ml-100k, ml-1m, gowalla, yelp2018, synthetic, or a folder",
+        ),
         ("./nowhere", "nowhere does not exist: name a folder with interactions.csv in it"),
         ("", "no data set or folder ''"),
         ("x" * 5000, "File name too long"),
@@ -95,7 +98,7 @@ def test_without_download_it_says_where_it_looked(tmp_path: Path, cache: Path) -
         load("ml-1m", root=tmp_path, download=False)
     with pytest.raises(InputError, match=f"ml-1m is not in {cache}: "):
         check("ml-1m")
-    with pytest.raises(InputError, match="synthetic cannot be fetched; what can be fetched is ml-100k, ml-1m"):
+    with pytest.raises(InputError, match=r"synthetic cannot be fetched; what can be fetched is ml-100k, ml-1m$"):
         fetch("synthetic")
 
 
@@ -112,6 +115,8 @@ def test_names_say_what_is_here(tmp_path: Path) -> None:
     assert [(name, found) for name, _, found in names(root=tmp_path)] == [
         ("ml-100k", str(tmp_path / "ml-100k")),
         ("ml-1m", "not here"),
+        ("gowalla", "not here"),
+        ("yelp2018", "not here"),
         ("synthetic", "built in"),
     ]
     assert all("\n" not in licence for _, licence, _ in names(root=tmp_path))
