@@ -1,4 +1,4 @@
-"""What the server does with what it is sent: running weighted sums, and the means made of them.
+"""What the server does with what it is sent: running weighted sums, the means made of them, and the step it takes.
 
 No list of client models is ever held. For each shared tensor the server keeps the sum of the weighted differences and
 the sum of the weights, always added in the same order.
@@ -79,3 +79,37 @@ def weighted_mean(value: Tensor, delta: Tensor, weight: Tensor) -> Tensor:
     """
     weight = weight.view(-1, *(1,) * (value.dim() - 1)) if weight.dim() else weight
     return value + torch.where(weight > 0, delta / weight.clamp(min=torch.finfo(value.dtype).tiny), 0.0)
+
+
+@dataclass(frozen=True)
+class ServerAdam:
+    r"""A server that takes Adam's step along the clients' mean difference instead of the difference itself.
+
+    .. math:: g = \frac{\lambda}{\sum_k w_k}\theta - \bar\Delta,\quad
+       m \leftarrow \beta_1 m + (1-\beta_1) g,\quad v \leftarrow \beta_2 v + (1-\beta_2) g^2,\quad
+       \theta \leftarrow \theta - \eta\,\frac{\hat m}{\sqrt{\hat v} + \epsilon}
+
+    with :math:`\bar\Delta` the weighted mean of what the clients sent and the usual correction of m and v for their
+    start at zero. Its moments live in the run's state, so a checkpoint covers them.
+    Source: Reddi et al., *Adaptive Federated Optimization*, ICLR 2021, Algorithm 2 (FedAdam), with an L2 term.
+    """
+
+    l2: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    eps: float = 1e-8
+
+    def memory(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The moments before the first round, all zero, and the number of steps taken."""
+        moments = {f"{moment}/{name}": torch.zeros_like(value) for name, value in values.items() for moment in "mv"}
+        return moments | {"steps": torch.zeros((), dtype=torch.int64)}
+
+    def step(
+        self, name: str, value: Tensor, mean: Tensor, weight: Tensor, memory: dict[str, Tensor], lr: float
+    ) -> Tensor:
+        """The new value; ``mean`` is the clients' weighted mean of it, ``weight`` the sum of their weights."""
+        t = int(memory["steps"]) + 1
+        g = value - mean + (self.l2 / weight) * value
+        m = memory[f"m/{name}"] = torch.lerp(g, memory[f"m/{name}"], self.beta1)
+        v = memory[f"v/{name}"] = torch.lerp(g * g, memory[f"v/{name}"], self.beta2)
+        return value - lr * (m / (1 - self.beta1**t)) / ((v / (1 - self.beta2**t)).sqrt() + self.eps)

@@ -3,85 +3,121 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from fedlib import rng
 from fedlib.aggregate import Sums, client_weights
-from fedlib.backbones.base import Backbone
-from fedlib.cohort import Chunk, Slots, build
+from fedlib.backbones.base import Backbone, Trained
+from fedlib.cohort import AllItems, Chunk, Slots, build
 from fedlib.data.interactions import UserItems
 from fedlib.data.negatives import NegativeSampler
-from fedlib.local import LocalTraining, Trained, train
-from fedlib.model import received_params, received_rows, score
+from fedlib.ledger import Ledger
+from fedlib.local import LocalTraining
+from fedlib.model import adapted_params, received_rows, score
 from fedlib.places import Work
 from fedlib.state import State
 
 
+class Clients(Protocol):
+    """All clients of a run, one a user (:class:`UserClients`) or one a store (:class:`~fedlib.stores.StoreClients`).
+
+    ``length`` is each client's number of samples. A round begins with what the ``chosen`` clients do before any
+    training. Then a group of K of them receives its :class:`Work`, trains on it (``work.update`` then holds the
+    differences to what was received), keeps what never leaves it, and sends.
+    """
+
+    @property
+    def backbone(self) -> Backbone: ...
+    @property
+    def local(self) -> LocalTraining: ...
+    @property
+    def length(self) -> Tensor: ...
+    def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None: ...
+    def receive(self, state: State, group: Tensor, t: int) -> Any: ...
+    def train(self, state: State, work: Any) -> Any: ...
+    def keep(self, state: State, trained: Any, t: int) -> None: ...
+    def send(self, state: State, trained: Any, update: dict[str, Tensor], sums: Sums) -> None: ...
+
+
 @dataclass(frozen=True)
-class Clients:
-    """All clients of a run, as far as they stay the same from round to round; ``local`` leaves nothing open."""
+class UserClients:
+    """One client a user, as far as they stay the same from round to round; ``local`` leaves nothing open."""
 
     backbone: Backbone
     local: LocalTraining
-    train: UserItems
+    train_items: UserItems
     length: Tensor
     sampler: NegativeSampler
-    slots: Slots
+    slots: Slots | AllItems
     seed: int
 
+    def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None:
+        """Open a version of the tables whose rows clients keep, and let clients learn of each other's where they do."""
+        for name, kept in state.kept.items():
+            kept.open_version(t, state.tables[name])
+        if self.backbone.expansion is not None:
+            self.backbone.expansion.exchange(state, chosen, self.train_items, ledger)
 
-def receive(clients: Clients, state: State, group: Tensor, t: int) -> Work:
-    """K clients with their positives and the model they were sent."""
+    def receive(self, state: State, group: Tensor, t: int) -> Work:
+        """K clients with their positives and the model they were sent."""
 
-    def received_score(items: Tensor) -> Tensor:
-        return score(state, clients.backbone, group, items, personal=False)
+        def received_score(items: Tensor) -> Tensor:
+            return score(state, self.backbone, group, items, self.train_items, personal=False)
 
-    return Work(t, clients.seed, group, *clients.train.padded(group), received_score)
+        return Work(t, self.seed, group, *self.train_items.padded(group), received_score)
+
+    def train(self, state: State, work: Work) -> tuple[Chunk, Trained]:
+        """Draw negatives and train."""
+        chunk = build(
+            work.clients, work.positives, work.count, sampler=self.sampler,
+            negatives=0 if self.backbone.all_items else self.local.negatives, slots=self.slots,
+            stream=rng.key(self.seed, "negatives", work.round),
+        )  # fmt: skip
+        params = adapted_params(state, self.backbone, chunk.clients, chunk.ids, self.train_items)
+        rows = received_rows(state, chunk.clients, chunk.ids)
+        trained = self.backbone.train_clients(
+            _copies(params), _copies(rows), chunk, self.local, seed=self.seed, round=work.round
+        )
+        work.clients = chunk.clients
+        work.update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}
+        work.update |= {name: trained.params[name] - params[name] for name in state.shared}
+        return chunk, trained
+
+    def keep(self, state: State, trained: tuple[Chunk, Trained], t: int) -> None:
+        """Store what never leaves the clients: private parameters, their own tables, their tuned copies."""
+        chunk, result = trained
+        real = chunk.real_rows
+        for name, value in state.private.items():
+            value[chunk.clients] = result.params[name]
+        for name, table in state.own_tables.items():
+            table[chunk.clients[:, None].expand_as(chunk.ids)[real], chunk.ids[real]] = result.rows[name][real]
+        for name, kept in state.kept.items():
+            kept.write(chunk.clients, chunk.ids, real, result.rows[name], t)
+
+    def send(self, state: State, trained: tuple[Chunk, Trained], update: dict[str, Tensor], sums: Sums) -> None:
+        """Add K clients' updates to the server's running sums."""
+        chunk, result = trained
+        size = chunk.count.to(result.loss.dtype)
+        stream = rng.key(self.seed, "disguise", state.round)
+        chunk, update = self.backbone.disguise(chunk, update, state.n_items, stream)
+        add_updates(self.backbone, state, chunk.ids, chunk.real_rows, size, update, sums)
+        sums.loss += float(result.loss.sum())
+        sums.clients += len(chunk.clients)
 
 
-def train_locally(clients: Clients, state: State, work: Work) -> tuple[Chunk, Trained]:
-    """Draw negatives and train; ``work.update`` then holds each client's difference to what it received."""
-    chunk = build(
-        work.clients, work.positives, work.count, sampler=clients.sampler, negatives=clients.local.negatives,
-        slots=clients.slots, stream=rng.key(clients.seed, "negatives", work.round),
-    )  # fmt: skip
-    params, rows = received_params(state, chunk.clients), received_rows(state, chunk.clients, chunk.ids)
-    trained = train(
-        clients.backbone, _copies(params), _copies(rows), chunk, clients.local,
-        seed=clients.seed, round=work.round,
-    )  # fmt: skip
-    work.clients = chunk.clients
-    work.update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}
-    work.update |= {name: trained.params[name] - params[name] for name in state.shared}
-    return chunk, trained
+def add_updates(
+    backbone: Backbone, state: State, ids: Tensor, real: Tensor, size: Tensor, update: dict[str, Tensor], sums: Sums
+) -> None:
+    """Add the updates of K clients of ``size`` (K,) samples, whose table rows are ``ids`` (K, R) where ``real``."""
+    rule = backbone.aggregate_items
+    for name in state.tables:
+        sums.add_table(name, ids, real, update[name], client_weights(rule, size), by_row=rule == "row")
+    for name in state.shared:
+        sums.add_parameter(name, update[name], client_weights(backbone.aggregate_network, size))
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-
-
-def keep(state: State, chunk: Chunk, trained: Trained, t: int) -> None:
-    """Store what never leaves the clients: private parameters, their own tables, their tuned copies."""
-    real = chunk.real_rows
-    for name, value in state.private.items():
-        value[chunk.clients] = trained.params[name]
-    for name, table in state.own_tables.items():
-        table[chunk.clients[:, None].expand_as(chunk.ids)[real], chunk.ids[real]] = trained.rows[name][real]
-    for name, kept in state.kept.items():
-        kept.write(chunk.clients, chunk.ids, real, trained.rows[name], t)
-
-
-def send(
-    backbone: Backbone, state: State, chunk: Chunk, trained: Trained, update: dict[str, Tensor], sums: Sums
-) -> None:
-    """Add K clients' updates to the server's running sums."""
-    size = chunk.count.to(trained.loss.dtype)
-    rule = backbone.aggregate_items
-    for name in state.tables:
-        sums.add_table(name, chunk.ids, chunk.real_rows, update[name], client_weights(rule, size), by_row=rule == "row")
-    for name in state.shared:
-        sums.add_parameter(name, update[name], client_weights(backbone.aggregate_network, size))
-    sums.loss += float(trained.loss.sum())
-    sums.clients += len(chunk.clients)

@@ -96,6 +96,18 @@ class Slots:
         return local, ids, n_rows
 
 
+class AllItems:
+    """Gives every client all n items as local rows, each item under its own number; called like :class:`Slots`."""
+
+    def __init__(self, n_items: int) -> None:
+        self.n_items = n_items
+
+    def __call__(self, items: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """items, real (K, N) -> local (K, N), ids (K, n), n_rows (K,); padding gets local row 0."""
+        ids = torch.arange(self.n_items, device=items.device).expand(len(items), -1)
+        return items * real, ids, torch.full_like(items[:, 0], self.n_items)
+
+
 def build(
     clients: Tensor,
     positives: Tensor,
@@ -103,7 +115,7 @@ def build(
     *,
     sampler: NegativeSampler,
     negatives: int,
-    slots: Slots,
+    slots: Slots | AllItems,
     stream: int,
 ) -> Chunk:
     """Draw negatives for the positives of K clients and lay everything out as a :class:`Chunk`.

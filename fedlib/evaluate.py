@@ -2,48 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from fedlib.backbones.base import Backbone
+from fedlib.backbones.ngcf import FedNGCF
 from fedlib.data.interactions import Split, UserItems
 from fedlib.metrics import Ranking, rank_all, rank_sampled
 from fedlib.model import score, score_all
 from fedlib.state import State
+from fedlib.stores import store_scorer
 
 BLOCK = 64  # clients scored at once: what they read fits a CPU's cache
+Scorer = Callable[[Tensor, Tensor | None], Tensor]
 
 
 def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking]:
     """The ranks of the validation and test items of all users, under the split's protocol.
 
     "loo99": the held-out item among its 99 fixed negatives. "full" and "ratio80": among all items but the user's
-    training items.
+    training items and those the user has in the global log.
     """
-    users = torch.arange(data.data.n_users, device=state.device)
-    if data.valid_negatives is not None and data.test_negatives is not None:
-        candidates = torch.cat(
-            [data.valid.items[:, None], data.valid_negatives, data.test.items[:, None], data.test_negatives], dim=1
-        ).to(state.device)
-        scores = torch.cat([score(state, backbone, part, candidates[part]) for part in users.split(BLOCK)])
-        half = 1 + data.valid_negatives.shape[1]
-        return {"valid": rank_sampled(scores[:, :half]), "test": rank_sampled(scores[:, half:])}
+    rank = _rank_among_all if data.test_negatives is None else _rank_among_sampled
+    groups = [torch.arange(data.data.n_users)]
+    if data.stores is not None:  # store after store, so that one store's item vectors are held at a time
+        groups = [data.stores.users(store) for store in range(data.stores.n_stores)]
+    held_out = data.valid.counts + data.test.counts
+    parts = [
+        rank(data, users, scorer(state, backbone, data, store))
+        for store, users in enumerate(groups)
+        if bool((held_out[users] > 0).any())
+    ]
+    return {which: Ranking.concatenate([part[which] for part in parts]) for which in ("valid", "test")}
 
-    def all_scores(part: Tensor) -> Tensor:
-        return torch.cat([score_all(state, backbone, users) for users in part.to(state.device).split(BLOCK)])
 
+def scorer(state: State, backbone: Backbone, data: Split, store: int) -> Scorer:
+    """Logits of users (B,) for items (B, C) or, without, for all n items, (B, n).
+
+    Where the clients are stores, the users are those of ``store``.
+    """
+    if data.stores is not None:
+        assert isinstance(backbone, FedNGCF)
+        return store_scorer(state, backbone, data, store)
+    device = state.device
+    own = data.train.to(device)
+
+    def user_scores(users: Tensor, items: Tensor | None = None) -> Tensor:
+        parts = users.to(device).split(BLOCK)
+        if items is None:
+            return torch.cat([score_all(state, backbone, part, own) for part in parts])
+        blocks = zip(parts, items.to(device).split(BLOCK), strict=True)
+        return torch.cat([score(state, backbone, *block, own) for block in blocks])
+
+    return user_scores
+
+
+def _rank_among_sampled(data: Split, users: Tensor, score: Scorer) -> dict[str, Ranking]:
+    assert data.valid_negatives is not None and data.test_negatives is not None
+    candidates = torch.cat(
+        [data.valid.items[:, None], data.valid_negatives, data.test.items[:, None], data.test_negatives], dim=1
+    )
+    scores = score(users, candidates[users])
+    half = 1 + data.valid_negatives.shape[1]
+    halves = {"valid": scores[:, :half], "test": scores[:, half:]}
+    return {which: rank_sampled(part, users, data.data.n_users) for which, part in halves.items()}
+
+
+def _rank_among_all(data: Split, users: Tensor, score: Scorer) -> dict[str, Ranking]:
     # Validation and test items are candidates to each other, so one scoring of all items ranks both.
-    users, items = (torch.cat([getattr(log, what) for log in (data.valid, data.test)]) for what in ("users", "items"))
-    is_test = (torch.arange(len(users)) >= len(data.valid.items))[torch.argsort(users, stable=True)]
-    both = rank_all(all_scores, [data.train], UserItems.from_pairs(users, items, data.data.n_users), k_max=None)
+    m = data.data.n_users
+    owners, items = (torch.cat([getattr(log, what) for log in (data.valid, data.test)]) for what in ("users", "items"))
+    origin = UserItems.from_pairs(owners, torch.arange(len(owners)), m).of_users(users).items
+    is_test = origin >= len(data.valid.items)
+    seen = [data.train] if data.global_log is None else [data.train, data.global_log]
+    both = rank_all(lambda part: score(part, None), seen, UserItems.from_pairs(owners, items, m), users=users)
     return {"valid": both.only(~is_test), "test": both.only(is_test)}
 
 
 def evaluate(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
-    """Metrics of the validation items ("valid HR@10", ...) and the test items ("HR@10", ...).
+    """Metrics of the validation items ("valid HR@10", ...), where there are any, and the test items ("HR@10", ...).
 
     "ties" is the share of test items whose score another candidate has too; saturated scores drive it up.
     """
     ranked = rankings(state, backbone, data)
-    valid = {f"valid {name}": value for name, value in ranked["valid"].metrics(ks).items()}
-    return valid | ranked["test"].metrics(ks) | {"ties": ranked["test"].tied_share}
+    valid = ranked["valid"].metrics(ks) if len(data.valid.items) else {}
+    named = {f"valid {name}": value for name, value in valid.items()}
+    return named | ranked["test"].metrics(ks) | {"ties": ranked["test"].tied_share}

@@ -18,16 +18,18 @@ import torch
 
 from fedlib.aggregate import Sums, weighted_mean, zero_sums
 from fedlib.backbones.base import Backbone
+from fedlib.backbones.ngcf import FedNGCF
 from fedlib.checkpoint import Checkpoints
-from fedlib.client import Clients, keep, receive, send, train_locally
-from fedlib.cohort import Slots, chunks, sample_clients
-from fedlib.data.interactions import Split, UserItems
+from fedlib.client import Clients, UserClients
+from fedlib.cohort import AllItems, Slots, chunks, sample_clients
+from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
 from fedlib.evaluate import evaluate
 from fedlib.items import ItemTable
 from fedlib.ledger import Ledger, account
 from fedlib.local import LocalTraining
 from fedlib.options import (
+    data_identity,
     default_chunk,
     describe,
     physical_memory,
@@ -35,10 +37,12 @@ from fedlib.options import (
     resolved,
     show_progress,
     validate,
+    validate_clients,
 )
 from fedlib.places import Place, Work
 from fedlib.result import Result
 from fedlib.state import State, initial_state
+from fedlib.stores import StoreClients
 
 PLACES = ("augment", "select", "items", "protect")
 
@@ -67,7 +71,7 @@ def federate(
     max_memory: float | None = None,
     progress: bool = False,
 ) -> Result:
-    """Train and evaluate a federated recommender, one client a user.
+    """Train and evaluate a federated recommender, one client a user or, on a split with stores, one client a store.
 
     ``data`` is a split, e.g. ``load("ml-100k").leave_one_out(seed=0)``; ``backbone`` the model of one client;
     ``items``, ``augment``, ``select`` and ``protect`` the four places; ``local`` how a client trains.
@@ -87,16 +91,18 @@ def federate(
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
     }
     validate(data, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks)
+    validate_clients(data, backbone, places, local, chunk)
     local = resolved(local, data, backbone, clients_per_round)
     config = describe(backbone, places, local, clients_per_round, seed, dtype, evaluate_every, ks)
     where, n = pick_device(device), data.data.n_items
     clients = _clients(data, backbone, local, seed, where)
     state = initial_state(backbone, items, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
-                          max_memory=physical_memory() if max_memory is None else max_memory)  # fmt: skip
+                          max_memory=physical_memory() if max_memory is None else max_memory,
+                          stores=data.stores)  # fmt: skip
     state.places = {name: place.init(data, seed) for name, place in places.items()}
-    saved = Checkpoints(checkpoint, config | {"data_sha256": data.data.sha256, "test_sha256": data.test_sha256})
+    saved = Checkpoints(checkpoint, config | data_identity(data))
     history, ledger = saved.begin(state, rounds, resume=resume)
-    size = 1 if executor == "loop" else chunk or default_chunk(where)
+    size = 1 if executor == "loop" or data.stores else chunk or default_chunk(where)
     prepared = time.perf_counter() - began
 
     for t in range(state.round, rounds):
@@ -133,24 +139,30 @@ def one_round(
 ) -> Sums:
     """Round t: send the model to the ``chosen`` clients, train them ``size`` at a time, average what they send."""
     message = {name: place.broadcast(state.places[name], state) for name, place in places.items()}
-    for name, kept in state.kept.items():
-        kept.open_version(t, state.tables[name])
+    clients.begin(state, chosen, ledger, t)
+    server = clients.backbone.server
     sums = zero_sums(state.tables, state.shared, clients.backbone.aggregate_items)
 
     for group in chunks(chosen, clients.length, size):
-        work = receive(clients, state, group, t)
+        work = clients.receive(state, group, t)
         for name in ("augment", "select", "items"):
             visit(name, places, work, message, sums)
-        chunk, trained = train_locally(clients, state, work)
-        keep(state, chunk, trained, t)
+        trained = clients.train(state, work)
+        clients.keep(state, trained, t)
         visit("protect", places, work, message, sums)
-        send(clients.backbone, state, chunk, trained, work.update, sums)
+        clients.send(state, trained, work.update, sums)
 
     account(ledger, clients.backbone, state, message, sums, t + 1)
     hand_over("protect", places, sums, state)  # first, because it may have to unmask the sums
     for named in (state.tables, state.shared):
         for name, value in named.items():
-            named[name] = weighted_mean(value, sums.delta[name], sums.weight[name])
+            mean = weighted_mean(value, sums.delta[name], sums.weight[name])
+            if server is None:
+                named[name] = mean
+            else:
+                named[name] = server.step(name, value, mean, sums.weight[name], state.server, clients.local.lr)
+    if server is not None:
+        state.server["steps"] += 1
     for name in ("augment", "select", "items"):
         hand_over(name, places, sums, state)
     return sums
@@ -170,9 +182,11 @@ def hand_over(name: str, places: dict[str, Place], sums: Sums, state: State) -> 
 
 
 def _clients(data: Split, backbone: Backbone, local: LocalTraining, seed: int, device: torch.device) -> Clients:
-    n = data.data.n_items
-    train, touched = (
-        UserItems(log.indptr.to(device), log.items.to(device)) for log in (data.train, data.data.interactions)
-    )
+    n, length = data.data.n_items, data.client_sizes.to(device)
+    train, touched = data.train.to(device), data.data.interactions.to(device)
     sampler = NegativeSampler(touched if local.negatives_from == "untouched" else train, n)
-    return Clients(backbone, local, train, train.counts, sampler, Slots(n, device), seed)
+    if data.stores is not None:
+        assert isinstance(backbone, FedNGCF)  # validate_clients has seen to it
+        return StoreClients(backbone, local, train, data.stores, length, sampler, seed)
+    slots = AllItems(n) if backbone.all_items else Slots(n, device)
+    return UserClients(backbone, local, train, length, sampler, slots, seed)

@@ -34,6 +34,13 @@ class Ledger:
         row = (round, direction, tensor, shape, dtype, clients, size, size * clients)
         self.rows.append(dict(zip(COLUMNS, row, strict=True)))
 
+    def record_ragged(
+        self, round: int, direction: str, tensor: str, shape: str, dtype: str, clients: int, total: int
+    ) -> None:
+        """Note ``total`` bytes that differ from client to client; ``bytes_per_client`` is then a mean."""
+        row = (round, direction, tensor, shape, dtype, clients, total / clients, total)
+        self.rows.append(dict(zip(COLUMNS, row, strict=True)))
+
     def bytes(self, round: int, direction: str) -> int:
         """All bytes of a round in one direction."""
         return sum(row["bytes"] for row in self.rows if row["round"] == round and row["direction"] == direction)

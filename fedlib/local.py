@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.backbones.base import Backbone, Batch, Outer
+from fedlib.backbones.base import Backbone, Batch, Outer, Trained
 from fedlib.cohort import Chunk
 
 
@@ -33,7 +33,8 @@ class LocalTraining:
     - None: the convention of the split's protocol, "untouched" where candidates are sampled, else "unobserved";
       "unobserved" also for a backbone that shares nothing.
 
-    ``lr`` for the network and user vectors, ``lr_items`` for item rows (None: the backbone's own rule).
+    ``lr`` for the network and user vectors (and for a server with an optimiser of its own), ``lr_items`` for item rows
+    (None: the backbone's own rule); both shrink by the factor ``lr_decay`` from round to round.
     ``optimizer`` is "sgd" or "adam", ``weight_decay`` an L2 term added to the gradient (as in ``torch.optim``).
     The optimiser is new for every client in every round and acts on the rows the client touches in that round.
     """
@@ -46,15 +47,7 @@ class LocalTraining:
     lr_items: float | None = None
     optimizer: str = "sgd"
     weight_decay: float = 0.0
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What K clients hold after local training: params (K, ...), rows (K, R, d) and their mean loss (K,)."""
-
-    params: dict[str, Tensor]
-    rows: dict[str, Tensor]
-    loss: Tensor
+    lr_decay: float = 1.0
 
 
 def train(
@@ -73,7 +66,9 @@ def train(
     """
     rule: type[SGD] | type[Adam] = Adam if local.optimizer == "adam" else SGD
     lr_items = local.lr if local.lr_items is None else local.lr_items
-    optimizer = rule({"network": params, "items": rows}, {"network": local.lr, "items": lr_items}, local.weight_decay)
+    shrunk = local.lr_decay**round
+    rates = {"network": local.lr * shrunk, "items": lr_items * shrunk}
+    optimizer = rule({"network": params, "items": rows}, rates, local.weight_decay)
     dtype = next(iter(rows.values())).dtype
     loss = torch.zeros(len(chunk.clients), dtype=dtype, device=chunk.count.device)
     for epoch in range(local.epochs):
@@ -103,7 +98,7 @@ def batches(
         left = (chunk.count[first:, None] - start).clamp(max=size)
         real = torch.arange(local[part].shape[1], device=left.device) < left
         masks = dropout_masks(backbone, chunk.clients[first:], sample[part], seed, round, epoch, dtype)
-        yield first, Batch(local[part], label[part], real / left.to(dtype), masks)
+        yield first, Batch(local[part], label[part], real / left.to(dtype), masks, round)
 
 
 def shuffled(chunk: Chunk, stream: int) -> Tensor:
@@ -125,16 +120,11 @@ def shuffled(chunk: Chunk, stream: int) -> Tensor:
 def dropout_masks(
     backbone: Backbone, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Masks (K, B, width) for every dropout site; four units share a 64-bit draw, 16 bits each."""
+    """Masks (K, B, width) for every dropout site, from each sample's own draws."""
     masks = {}
     for name, site in backbone.dropouts().items():
-        words = -(-site.width // 4)
-        index = sample[:, :, None] * words + torch.arange(words, device=sample.device)  # (K, B, words)
-        draw = rng.bits(rng.key(seed, "dropout:" + name, round, epoch), clients[:, None, None], index)
-        # A field is read as a signed number; the unit is kept where its unsigned value is at least p 2^16.
-        field = draw.view(torch.int16)[:, :, : site.width]
-        threshold = int(site.p * 65536 + 0.5)
-        kept = (field >= threshold) | (field < 0) if threshold < 32768 else (field < 0) & (field >= threshold - 65536)
+        stream = rng.key(seed, "dropout:" + name, round, epoch)
+        kept = rng.kept(site.p, site.width, stream, clients[:, None], sample)
         masks[name + ".mask"] = kept.to(dtype).div_(1 - site.p)
     return masks
 

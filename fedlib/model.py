@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fedlib.backbones.base import Backbone
+from fedlib.data.interactions import UserItems
 from fedlib.state import State
 
 
@@ -32,15 +33,34 @@ def personal_rows(state: State, clients: Tensor, items: Tensor) -> dict[str, Ten
     return served | {name: table[clients[:, None], items] for name, table in state.own_tables.items()}
 
 
-def score(state: State, backbone: Backbone, clients: Tensor, items: Tensor, *, personal: bool = True) -> Tensor:
-    """Logits (K, C) of K clients for items (K, C), without dropout."""
+def adapted_params(
+    state: State, backbone: Backbone, clients: Tensor, items: Tensor, own: UserItems
+) -> dict[str, Tensor]:
+    """:func:`received_params` after K clients have worked out what they can from their ``own`` items.
+
+    ``items`` (K, R) are those whose rows they are about to train or score.
+    """
+    params = received_params(state, clients)
+    if type(backbone).adapt is Backbone.adapt:
+        return params
+    if state.held:
+        place, _ = UserItems(own.indptr, torch.arange(len(own.items), device=clients.device)).padded(clients)
+        params |= {name: value[place] for name, value in state.held.items()}
+    tables = state.tables | {name: table[clients] for name, table in state.own_tables.items()}
+    return backbone.adapt(params, tables, *own.padded(clients), items)
+
+
+def score(
+    state: State, backbone: Backbone, clients: Tensor, items: Tensor, own: UserItems, *, personal: bool = True
+) -> Tensor:
+    """Logits (K, C) of K clients for items (K, C), without dropout; ``own`` are all users' training items."""
     rows = (personal_rows if personal else received_rows)(state, clients, items)
     with torch.no_grad():
-        return backbone.logits(received_params(state, clients), rows)
+        return backbone.logits(adapted_params(state, backbone, clients, items, own), rows)
 
 
-def score_all(state: State, backbone: Backbone, clients: Tensor, *, block: int = 4096) -> Tensor:
+def score_all(state: State, backbone: Backbone, clients: Tensor, own: UserItems, *, block: int = 4096) -> Tensor:
     """Logits (K, n) of K clients for all n items, ``block`` items at a time."""
     items = torch.arange(state.n_items, device=clients.device)
-    parts = [score(state, backbone, clients, part.expand(len(clients), -1)) for part in items.split(block)]
+    parts = [score(state, backbone, clients, part.expand(len(clients), -1), own) for part in items.split(block)]
     return torch.cat(parts, dim=1)

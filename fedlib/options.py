@@ -36,6 +36,8 @@ def validate(
             raise InputError(f"{name} must be a positive number, not {rate}.")
     if not (math.isfinite(local.weight_decay) and local.weight_decay >= 0):
         raise InputError(f"weight_decay must be 0 or a positive number, not {local.weight_decay}.")
+    if not 0 < local.lr_decay <= 1:
+        raise InputError(f"lr_decay must be a factor in (0, 1], not {local.lr_decay}.")
     if local.optimizer not in ("sgd", "adam"):
         raise InputError(f'optimizer must be "sgd" or "adam", not "{local.optimizer}".')
     if local.negatives_from not in (None, "unobserved", "untouched"):
@@ -48,12 +50,40 @@ def validate(
         raise InputError(
             f"clients_per_round must be a share in (0, 1] or a whole number above 1, not {clients_per_round}."
         )
-    if clients_per_round > data.data.n_users:
-        raise InputError(f"clients_per_round is {clients_per_round:g}, but there are only {data.data.n_users} clients.")
+    clients = len(data.client_sizes)
+    if clients_per_round > clients:
+        raise InputError(f"clients_per_round is {clients_per_round:g}, but there are only {clients} clients.")
     if not ks or any(k < 1 or k != int(k) for k in ks):
         raise InputError(f"Every K of a metric must be a whole number of at least 1, not {ks}.")
     if len(data.train.items) == 0:
         raise InputError("There is no training interaction in this split.")
+
+
+def validate_clients(
+    data: Split, backbone: Backbone, places: dict[str, Place], local: LocalTraining, chunk: int | None
+) -> None:
+    """Raise InputError, in one sentence, for arguments that do not suit the split's clients."""
+    name = type(backbone).__name__
+    if data.stores is None:
+        if backbone.has_stores:
+            raise InputError(f"The clients of {name} are stores: give the split some with its with_stores.")
+        return
+    if not backbone.has_stores:
+        raise InputError(f"{name} is the model of one user: use a split without stores.")
+    if chunk is not None:
+        raise InputError("chunk is for clients that are users: stores are trained one at a time.")
+    if "select" in places:
+        raise InputError("select chooses among the samples of one user: leave it out where the clients are stores.")
+    if local.weight_decay:
+        raise InputError(f"weight_decay is not for {name}: its own l2 acts on the vectors of each batch.")
+
+
+def data_identity(data: Split) -> dict[str, str]:
+    """What tells this split's data from another's in a checkpoint."""
+    known = {"data_sha256": data.data.sha256, "test_sha256": data.test_sha256}
+    if data.stores is None:
+        return known
+    return known | {"stores_sha256": data.stores.sha256, "train_sha256": data.train.sha256}
 
 
 def resolved(local: LocalTraining, data: Split, backbone: Backbone, clients_per_round: float) -> LocalTraining:
@@ -66,7 +96,7 @@ def resolved(local: LocalTraining, data: Split, backbone: Backbone, clients_per_
         sampled = data.test_negatives is not None and not backbone.is_alone
         local = replace(local, negatives_from="untouched" if sampled else "unobserved")
     if local.lr_items is None:
-        n, cohort = data.data.n_items, clients_in_round(int((data.train.counts > 0).sum()), clients_per_round)
+        n, cohort = data.data.n_items, clients_in_round(int((data.client_sizes > 0).sum()), clients_per_round)
         rule = backbone.default_lr_items(local.lr, n_items=n, n_clients=cohort, optimizer=local.optimizer)
         local = replace(local, lr_items=rule)
     return local

@@ -13,12 +13,12 @@ import torch
 from fedlib.backbones.base import Backbone
 from fedlib.checkpoint import load_tensors, save_tensors
 from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.data.partition import Stores
 from fedlib.errors import InputError
-from fedlib.evaluate import rankings
+from fedlib.evaluate import rankings, scorer
 from fedlib.items import ItemTable
 from fedlib.ledger import Ledger
 from fedlib.metrics import Ranking
-from fedlib.model import score_all
 from fedlib.state import State, initial_state
 
 FILE = "result.safetensors"
@@ -81,7 +81,8 @@ class Result:
         seen = self.data.train[index]
         if not 1 <= k <= data.n_items - len(seen):
             raise InputError(f"k must be between 1 and {data.n_items - len(seen)} for this user, not {k}.")
-        scores = score_all(self.state, self.backbone, torch.tensor([index], device=self.state.device))[0].cpu()
+        store = 0 if self.data.stores is None else int(self.data.stores.assignment[index])
+        scores = scorer(self.state, self.backbone, self.data, store)(torch.tensor([index]), None)[0].cpu()
         scores[seen] = -torch.inf
         best = scores.topk(k)
         items = best.indices.tolist()
@@ -102,11 +103,16 @@ class Result:
         for name in ("valid_negatives", "test_negatives"):
             if getattr(split, name) is not None:
                 tensors[f"split/{name}"] = getattr(split, name)
+        if split.stores is not None:
+            tensors["split/stores"] = split.stores.assignment
+        if split.global_log is not None:
+            tensors |= {"split/global/indptr": split.global_log.indptr, "split/global/items": split.global_log.items}
         about = {
             "config": self.config, "round": self.state.round, "history": self.history.to_dict("records"),
             "ledger": self.ledger.to_dict("records"), "ks": self.ks, "device": self.device, "chunk": self.chunk,
             "seconds": [self.seconds_prepare, self.seconds_total],
             "protocol": split.protocol, "test_sha256": split.test_sha256,
+            "n_stores": split.stores and split.stores.n_stores,
             "data": {"name": data.name, "user_ids": data.user_ids, "item_ids": data.item_ids, "licence": data.licence,
                      "sha256": data.sha256, "titles": data.catalogue["title"].tolist()},
         }  # fmt: skip
@@ -126,6 +132,7 @@ def load_result(folder: str | Path) -> Result:
     state = initial_state(
         backbone, ItemTable(), split.train, split.data.n_items, about["config"]["local"]["negatives"],
         seed=0, dtype=getattr(torch, about["config"]["dtype"]), device=torch.device("cpu"), max_memory=float("inf"),
+        stores=split.stores,
     )  # fmt: skip
     state.load(about["round"], tensors)
     return Result(
@@ -151,10 +158,10 @@ def _load_backbone(config: dict[str, Any]) -> Backbone:
 
 
 def _load_split(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> Split:
-    logs = {
-        name: UserItems(tensors[f"split/{name}/indptr"], tensors[f"split/{name}/items"])
-        for name in ("train", "valid", "test")
-    }
+    def log(name: str) -> UserItems:
+        return UserItems(tensors[f"split/{name}/indptr"], tensors[f"split/{name}/items"])
+
+    logs = {name: log(name) for name in ("train", "valid", "test")}
     known = about["data"]
     users, items = (torch.cat([getattr(log, what) for log in logs.values()]) for what in ("users", "items"))
     data = Dataset(
@@ -166,4 +173,6 @@ def _load_split(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> Spli
     return Split(
         data, about["protocol"], logs["train"], logs["valid"], logs["test"],
         tensors.get("split/valid_negatives"), tensors.get("split/test_negatives"), about["test_sha256"],
+        stores=None if about["n_stores"] is None else Stores(tensors["split/stores"], about["n_stores"]),
+        global_log=log("global") if "split/global/indptr" in tensors else None,
     )  # fmt: skip

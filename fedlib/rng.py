@@ -95,6 +95,21 @@ def normal(stream: int, *counters: Tensor) -> Tensor:
     return radius * torch.cos(_shift(second, 11).to(torch.float64) * (2.0**-53 * 2.0 * math.pi))
 
 
+def kept(p: float, width: int, stream: int, *counters: Tensor) -> Tensor:
+    """Which of ``width`` units a dropout of rate ``p`` keeps, bool, for each element of the broadcast counters.
+
+    counters (...) -> (..., width). Four units share a 64-bit draw, 16 bits each.
+    """
+    words = -(-width // 4)
+    *others, last = counters
+    index = last[..., None] * words + torch.arange(words, device=last.device)
+    draw = bits(stream, *(counter[..., None] for counter in others), index)
+    # A field is read as a signed number; the unit is kept where its unsigned value is at least p 2^16.
+    field = draw.view(torch.int16)[..., :width]
+    threshold = int(p * 65536 + 0.5)
+    return (field >= threshold) | (field < 0) if threshold < 32768 else (field < 0) & (field >= threshold - 65536)
+
+
 def permutation(n: int, stream: int) -> Tensor:
     """A random order of ``0 .. n-1``, int64."""
     return torch.argsort(bits(stream, torch.arange(n)), stable=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from fedlib.backbones.base import Backbone
 from fedlib.data.interactions import UserItems
+from fedlib.data.partition import Stores
 from fedlib.errors import InputError
 from fedlib.items.table import ItemTable
 from fedlib.tables import KeptRows, capacity
@@ -20,7 +21,10 @@ class State:
 
     tables: the server's item tables (n, d). shared: the server's other parameters.
     private: parameters that live on the clients, (m, ...). own_tables: item tables that live on the clients, (m, n, d).
+    Where the clients are J stores, these are (J, ...) and (J, n, d), but user vectors are still (m, d).
     kept: locally tuned copies of server tables. places: the state of the loop's four places.
+    server: the moments of the server's optimiser, where it has one. third_party: what a third party knows that helps
+    clients to learn of each other, and held: what they hold of each of their training items from it, (nnz, ...).
     """
 
     round: int
@@ -30,6 +34,9 @@ class State:
     own_tables: dict[str, Tensor]
     kept: dict[str, KeptRows]
     places: dict[str, dict[str, Tensor]]
+    server: dict[str, Tensor]
+    third_party: dict[str, Tensor] = field(default_factory=dict)
+    held: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -43,7 +50,8 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, e.g. ``tables/item``, ``private/user``, ``kept/item/rows``, ``places/select/counts``."""
-        groups = {"tables": self.tables, "shared": self.shared, "private": self.private, "own_tables": self.own_tables}
+        groups = {"tables": self.tables, "shared": self.shared, "private": self.private, "own_tables": self.own_tables,
+                  "server": self.server, "third_party": self.third_party, "held": self.held}  # fmt: skip
         groups |= {f"kept/{name}": kept.tensors() for name, kept in self.kept.items()}
         groups |= {f"places/{place}": own for place, own in self.places.items()}
         return {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
@@ -55,7 +63,7 @@ class State:
             return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
 
         self.round = round
-        for name in ("tables", "shared", "private", "own_tables"):
+        for name in ("tables", "shared", "private", "own_tables", "server", "third_party", "held"):
             named = getattr(self, name)  # the order of the names stays that of a run that was never interrupted
             named.update({key: tensors[f"{name}/{key}"] for key in named})
         for name, kept in self.kept.items():
@@ -74,11 +82,18 @@ def initial_state(
     dtype: torch.dtype,
     device: torch.device,
     max_memory: float,
+    stores: Stores | None = None,
 ) -> State:
-    """The state before the first round. ``max_memory`` bytes bound what the clients keep; InputError above it."""
+    """The state before the first round. ``max_memory`` bytes bound what the clients keep; InputError above it.
+
+    The clients are the users or, where there are any, the ``stores``, which hold their users' vectors.
+    """
     m = train.n_users
+    clients = m if stores is None else stores.n_stores
     room = capacity(train, negatives, n_items)
-    needed = private_bytes(backbone, m, n_items, room, torch.empty((), dtype=dtype).itemsize)
+    needed = private_bytes(backbone, m, clients, n_items, room, torch.empty((), dtype=dtype).itemsize)
+    if backbone.expansion is not None:
+        needed += backbone.expansion.bytes_needed(m, len(train.items), torch.empty((), dtype=dtype).itemsize)
     if needed > max_memory:
         raise InputError(
             f"The clients' private state would take {needed / 2**30:.1f} GiB, more than the allowed "
@@ -86,23 +101,31 @@ def initial_state(
         )
     initial = {name: table.to(device, dtype) for name, table in items.tables(backbone, n_items, seed).items()}
     served = {name: table for name, table in initial.items() if backbone.tables[name].owner == "server"}
-    own = {name: table.expand(m, -1, -1).clone() for name, table in initial.items() if name not in served}
+    own = {name: table.expand(clients, -1, -1).clone() for name, table in initial.items() if name not in served}
     kept = {name: KeptRows(table, room.to(device)) for name, table in served.items() if backbone.tables[name].keep}
     private, shared = {}, {}
     for name, _ in backbone.named_parameters():
         if backbone.is_private(name):
-            private[name] = backbone.initial(name, seed, torch.arange(m)).to(device, dtype, copy=True).contiguous()
+            holders = torch.arange(m if backbone.is_per_user(name) else clients)
+            private[name] = backbone.initial(name, seed, holders).to(device, dtype, copy=True).contiguous()
         else:
             shared[name] = backbone.initial(name, seed).to(device, dtype)
-    return State(0, served, shared, private, own, kept, {})
+    server = {} if backbone.server is None else backbone.server.memory({**served, **shared})
+    state = State(0, served, shared, private, own, kept, {}, server)
+    if backbone.expansion is not None:
+        state.third_party, state.held = backbone.expansion.memory(m, len(train.items), private["user"])
+    return state
 
 
-def private_bytes(backbone: Backbone, n_users: int, n_items: int, room: Tensor, itemsize: int) -> int:
+def private_bytes(backbone: Backbone, n_users: int, n_clients: int, n_items: int, room: Tensor, itemsize: int) -> int:
     """What the clients keep between rounds, in bytes: private parameters, own tables and kept rows."""
-    total = sum(p.numel() * n_users * itemsize for name, p in backbone.named_parameters() if backbone.is_private(name))
+    total = 0
+    for name, p in backbone.named_parameters():
+        if backbone.is_private(name):
+            total += p.numel() * itemsize * (n_users if backbone.is_per_user(name) else n_clients)
     for table in backbone.tables.values():
         if table.owner == "client":
-            total += n_users * n_items * table.dim * itemsize
+            total += n_clients * n_items * table.dim * itemsize
         elif table.keep:
             total += KeptRows.bytes_needed(room, table.dim, itemsize)
     return total

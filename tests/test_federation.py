@@ -25,11 +25,11 @@ def start_of(
 ) -> dict[str, dict[str, Tensor]]:
     state = initial_state(backbone, ItemTable(), split.train, split.data.n_items, negatives, seed=seed, dtype=dtype,
                           device=torch.device("cpu"), max_memory=float("inf"))  # fmt: skip
-    return copy.deepcopy({"shared": state.tables | state.shared, "private": state.private})
+    return copy.deepcopy({"shared": state.tables | state.shared, "private": state.private | state.own_tables})
 
 
 def values(state: State) -> dict[str, Tensor]:
-    return state.tables | state.shared | state.private
+    return state.tables | state.shared | state.private | state.own_tables
 
 
 def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], atol: float) -> None:
@@ -58,7 +58,7 @@ def test_every_executor_equals_the_oracle(kind: str, local: LocalTraining, share
         )
         assert_close(values(result.state), theirs, atol=1e-5)
         assert result.history["loss"].tolist() == pytest.approx(judged.losses, abs=1e-5)
-        scores = score_all(result.state, backbone, torch.arange(split.data.n_users))
+        scores = score_all(result.state, backbone, torch.arange(split.data.n_users), split.train)
         for user in range(split.data.n_users):
             torch.testing.assert_close(scores[user], oracle.scores(BACKBONES[kind][1], judged, user), rtol=0, atol=2e-5)
 

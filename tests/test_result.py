@@ -29,7 +29,7 @@ def test_saved_and_loaded_results_are_the_same(kind: str, tmp_path: Path) -> Non
 
 def test_recommendations_are_the_best_items_not_in_training() -> None:
     result = federate(small_split(), FedMF(4), local=LOCAL, rounds=2, device="cpu")
-    scores = score_all(result.state, result.backbone, torch.tensor([5]))[0]
+    scores = score_all(result.state, result.backbone, torch.tensor([5]), result.data.train)[0]
     seen = set(result.data.train[5].tolist())
     expected = [i for i in scores.argsort(descending=True).tolist() if i not in seen][:7]
     got = result.recommend("u5", 7)

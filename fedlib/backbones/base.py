@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from fedlib import rng
+from fedlib.aggregate import ServerAdam
 from fedlib.scatter import add_rows_
+
+if TYPE_CHECKING:
+    from fedlib.backbones.expansion import GraphExpansion
+    from fedlib.cohort import Chunk
+    from fedlib.local import LocalTraining
 
 Rows = Mapping[str, Tensor]  # the item vectors a client looks at, one entry a table: name -> (..., d)
 Gradients = dict[str, Tensor]
@@ -41,6 +47,7 @@ RowGradients = Mapping[str, Tensor | Outer]
 class Table:
     """An item table a backbone reads: n rows of ``dim`` numbers, started from N(0, std^2).
 
+    ``std=None``: Glorot's sqrt(2 / (n + dim)).
     ``owner="server"``: one table for all, trained on every client and averaged.
     ``owner="client"``: one table for each client that never leaves it.
     ``keep=True``: a server's table whose locally tuned copy the client keeps and recommends with
@@ -48,7 +55,7 @@ class Table:
     """
 
     dim: int
-    std: float = 0.01
+    std: float | None = 0.01
     owner: str = "server"
     keep: bool = False
 
@@ -59,13 +66,23 @@ class Batch:
 
     local (K, B): the local row of each sample's item. labels (K, B): 1 or 0. weights (K, B): 1 / (the client's
     samples in this batch), and 0 in padding, so that a weighted sum is a mean over real samples.
-    masks: dropout masks by buffer name, (K, B, width).
+    masks: dropout masks by buffer name, (K, B, width). round: of the federation, counted from 0.
     """
 
     local: Tensor
     labels: Tensor
     weights: Tensor
     masks: dict[str, Tensor] = field(default_factory=dict)
+    round: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What K clients hold after local training: params (K, ...), rows (K, R, d) and their mean loss (K,)."""
+
+    params: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    loss: Tensor
 
 
 class Dropout(nn.Module):
@@ -100,15 +117,7 @@ def hidden_layers(sizes: tuple[int, ...], dropout: float) -> dict[str, nn.Module
 class Backbone(nn.Module):
     """A single client's recommender. A subclass says what it reads, what is private, and how it scores.
 
-    =====================  ===========================================================================================
-    ``tables``             the item tables it reads
-    ``private``            names (or prefixes) of the parameters that never leave the client; the rest is shared
-    ``steps``              what one local step updates, in order; PFedRec has two entries, all others one
-    ``aggregate_items``    how the server averages item tables: ``"uniform"``, ``"size"`` or ``"row"``
-    ``aggregate_network``  how it averages the other shared parameters: ``"uniform"`` or ``"size"``
-    ``user_std``           standard deviation of the initial user vectors
-    =====================  ===========================================================================================
-
+    =====================  ====================================================================================
     ``forward(rows)`` takes gathered item vectors ``{table: (N, d)}`` and returns logits ``(N,)``.
 
     The module holds shapes, not values (its parameters live on torch's ``meta`` device): the engine keeps the values of
@@ -121,6 +130,10 @@ class Backbone(nn.Module):
     aggregate_items: str = "uniform"
     aggregate_network: str = "size"
     user_std: float = 0.01
+    all_items: bool = False
+    has_stores: bool = False
+    server: ServerAdam | None = None
+    expansion: GraphExpansion | None = None
     is_alone: bool = False
 
     def config(self) -> dict[str, Any]:
@@ -135,12 +148,24 @@ class Backbone(nn.Module):
         other = copy.copy(self)
         other.tables = {name: replace(table, owner="client", keep=False) for name, table in self.tables.items()}
         other.private = tuple(name for name, _ in self.named_parameters())
+        other.expansion = None
         other.is_alone = True
         return other
 
     def is_private(self, name: str) -> bool:
         """Whether parameter ``name`` never leaves the client."""
         return any(name == part or name.startswith(part + ".") for part in self.private)
+
+    def n_parameters(self, n_items: int, n_users: int = 1) -> int:
+        """Learnable numbers of one client's model; FedMR's Table 5 counts the user vectors of all ``n_users``."""
+        tables = sum(n_items * table.dim for table in self.tables.values())
+        return tables + sum(
+            p.numel() * (n_users if self.is_per_user(name) else 1) for name, p in self.named_parameters()
+        )
+
+    def is_per_user(self, name: str) -> bool:
+        """Whether every user has a parameter ``name`` of its own, also where the clients are stores."""
+        return name.startswith("user")
 
     def dropouts(self) -> dict[str, Dropout]:
         """The dropout sites by module name."""
@@ -159,13 +184,42 @@ class Backbone(nn.Module):
         shape = self.get_parameter(name).shape
         index = torch.arange(shape.numel())
         stream = rng.key(seed, "init " + name)
-        if name.startswith("user"):
+        if self.is_per_user(name):
             who = torch.zeros(1, dtype=torch.int64) if clients is None else clients
             draw = rng.normal(stream, who[:, None], index[None, :]) * self.user_std
             return draw.reshape(shape if clients is None else (len(who), *shape))
         fan_in = self.get_parameter(name.rpartition(".")[0] + ".weight").shape[1]
         draw = ((rng.uniform(stream, index) * 2 - 1) / math.sqrt(fan_in)).reshape(shape)
         return draw if clients is None else draw.expand(len(clients), *shape)
+
+    def adapt(
+        self, params: dict[str, Tensor], tables: dict[str, Tensor], positives: Tensor, count: Tensor, items: Tensor
+    ) -> dict[str, Tensor]:
+        """What K clients work out from the received ``tables`` and their own items before they train or score.
+
+        params (K, ...), and (K, P, ...) for what they hold of each positive; tables (n, d), or (K, n, d) where each
+        has its own; positives (K, P), the first ``count[k]`` real; ``items`` (K, R) those whose rows are about to be
+        trained or scored. Returns what ``forward`` reads in the place of ``params``.
+        """
+        return params
+
+    def train_clients(
+        self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,
+        *, seed: int, round: int,
+    ) -> Trained:  # fmt: skip
+        """The local training of K clients: gradient steps, unless a method has a way of its own."""
+        from fedlib.local import train
+
+        return train(self, params, rows, chunk, local, seed=seed, round=round)
+
+    def disguise(
+        self, chunk: Chunk, update: dict[str, Tensor], n_items: int, stream: int
+    ) -> tuple[Chunk, dict[str, Tensor]]:
+        """The item rows K clients upload: those they trained, unless a method hides which they are.
+
+        ``update`` (K, ...); ``stream`` names the draws. Returns a chunk whose rows are those of the returned update.
+        """
+        return chunk, update
 
     def logits(self, params: dict[str, Tensor], rows: Rows, masks: dict[str, Tensor] | None = None) -> Tensor:
         """Score ``rows`` (K, N, d) with the stacked ``params`` (K, ...) of K clients: (K, N)."""

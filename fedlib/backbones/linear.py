@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,3 +38,13 @@ def linear_gradients(w: Tensor, b: Tensor | None, q: Tensor, batch: Batch) -> tu
     per_row = add_columns_(q.new_zeros(q.shape[:2]), batch.local, e)  # (K, R)
     # A copy of w: the optimiser may change w in place before it gets to the items.
     return loss, torch.bmm(per_row[:, None, :], q).squeeze(1), e.sum(1), Outer(per_row, w.clone())
+
+
+def head_gradients(params: Mapping[str, Tensor], q: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Outer]:
+    """:func:`linear_gradients` for a head ``score = nn.Linear(d, 1)``, under the names of its parameters.
+
+    ``params`` holds score.weight (K, 1, d) and score.bias (K, 1); q (K, R, d). Returns the loss (K,), the gradients of
+    the two parameters in their own shapes, and that of q.
+    """
+    loss, w, b, items = linear_gradients(params["score.weight"].squeeze(1), params["score.bias"].squeeze(1), q, batch)
+    return loss, {"score.weight": w[:, None, :], "score.bias": b[:, None]}, items

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table, hidden_layers
-from fedlib.backbones.linear import linear_gradients
+from fedlib.backbones.linear import head_gradients
 
 
 class PFedRec(Backbone):
@@ -58,6 +58,5 @@ class PFedRec(Backbone):
         """Closed form of the linear score function; automatic differentiation of the MLP."""
         if not self.linear:
             return super().gradients(params, rows, batch, wanted)
-        weight, bias = params["score.weight"], params["score.bias"]  # (K, 1, d), (K, 1)
-        loss, w, b, item = linear_gradients(weight.squeeze(1), bias.squeeze(1), rows["item"], batch)
-        return loss, {"score.weight": w[:, None, :], "score.bias": b[:, None]}, {"item": item}
+        loss, head, item = head_gradients(params, rows["item"], batch)
+        return loss, head, {"item": item}

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from fedlib import rng
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
+from fedlib.losses import bpr_loss
 
 
 @dataclass(kw_only=True)
@@ -64,13 +64,3 @@ class BPR:
         stream = rng.key(self.seed, f"bpr {what}")
         values = rng.normal(stream, torch.arange(rows)[:, None], torch.arange(self.dim))
         return values.mul_(0.1).float().requires_grad_()
-
-
-def bpr_loss(user: Tensor, positive: Tensor, negative: Tensor, l2: float) -> Tensor:
-    """Mean of ``-ln sigma(w . (h_i - h_j)) + l2 / 2 (|w|^2 + |h_i|^2 + |h_j|^2)`` over the rows (B, d), a scalar.
-
-    ``-ln sigma(x) = softplus(-x)``, which does not underflow.
-    """
-    margin = (user * (positive - negative)).sum(1)
-    norms = (user.square() + positive.square() + negative.square()).sum(1)
-    return (softplus(-margin) + l2 / 2 * norms).mean()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.backbones.base import Backbone
+from fedlib.backbones.base import Backbone, Table
 from fedlib.errors import InputError
 from fedlib.places import Place
 
@@ -28,8 +30,12 @@ class ItemTable(Place):
                     f"The items are {self.dim} wide, but the backbone reads a table {name!r} of {table.dim}."
                 )
         item = torch.arange(n_items)[:, None]
+
+        def std(table: Table) -> float:
+            given = table.std if self.std is None else self.std
+            return math.sqrt(2 / (n_items + table.dim)) if given is None else given
+
         return {
-            name: rng.normal(rng.key(seed, "init table " + name), item, torch.arange(table.dim)[None, :])
-            * (table.std if self.std is None else self.std)
+            name: rng.normal(rng.key(seed, "init table " + name), item, torch.arange(table.dim)[None, :]) * std(table)
             for name, table in backbone.tables.items()
         }

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fedlib.centralized.bpr import BPR, bpr_loss
+from fedlib.centralized.bpr import BPR
 from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.losses import bpr_loss
 
 
 @pytest.fixture
