@@ -61,6 +61,11 @@ class Client(nn.Module):
 
     tables: nn.ModuleDict
     dual: ClassVar[bool] = False  # PFedRec: private part first, then items; the client keeps its own table
+    own_tables: ClassVar[tuple[str, ...]] = ()  # tables that live on the client
+
+    def penalty(self, item: Tensor, t: int) -> Tensor | float:
+        """What joins the cross-entropy of a batch in round t."""
+        return 0.0
 
 
 class FedMF(Client):
@@ -118,6 +123,38 @@ class PFedRec(Client):
 
     def forward(self, item: Tensor) -> Tensor:
         return self.score(self.tables["item"](item)).squeeze(1)
+
+
+class FedAvg(Client):
+    """A private linear head over the shared table. Private "score.*"; items averaged by "size" by default."""
+
+    def __init__(self, n_items: int, dim: int) -> None:
+        super().__init__()
+        self.tables = nn.ModuleDict({"item": nn.Embedding(n_items, dim)})
+        self.score = nn.Linear(dim, 1)
+
+    def forward(self, item: Tensor) -> Tensor:
+        return self.score(self.tables["item"](item)).squeeze(1)
+
+
+class FedRAP(Client):
+    """Li et al. 2024: score_u(D_i + C_i). Private "score.*" and the table "personal" (n, d); C averaged "uniform"."""
+
+    own_tables = ("personal",)
+
+    def __init__(self, n_items: int, dim: int, lam: float, mu: float) -> None:
+        super().__init__()
+        self.tables = nn.ModuleDict({name: nn.Embedding(n_items, dim) for name in ("common", "personal")})
+        self.score = nn.Linear(dim, 1)
+        self.lam, self.mu = lam, mu
+
+    def forward(self, item: Tensor) -> Tensor:
+        return self.score(self.tables["personal"](item) + self.tables["common"](item)).squeeze(1)
+
+    def penalty(self, item: Tensor, t: int) -> Tensor:
+        d, c = self.tables["personal"](item), self.tables["common"](item)
+        ramp = math.tanh(t / 10)
+        return self.mu * ramp * c.abs().mean() - self.lam * ramp * ((d - c) ** 2).mean()
 
 
 @dataclass(frozen=True)
@@ -215,12 +252,14 @@ def make_optimizers(model: Client, local: Local) -> list[torch.optim.Optimizer]:
     return [make(groups, weight_decay=local.weight_decay) for groups in steps]
 
 
-def train_batch(model: Client, optimizers: Sequence[torch.optim.Optimizer], item: Tensor, label: Tensor) -> float:
+def train_batch(
+    model: Client, optimizers: Sequence[torch.optim.Optimizer], item: Tensor, label: Tensor, t: int
+) -> float:
     """One step of each optimiser in turn, each on a fresh gradient; the loss before the first."""
     losses = []
     for optimizer in optimizers:
         model.zero_grad()
-        loss = binary_cross_entropy_with_logits(model(item), label)
+        loss = binary_cross_entropy_with_logits(model(item), label) + model.penalty(item, t)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -235,7 +274,7 @@ def train(model: Client, samples: Samples, item: Tensor, user: int, t: int, loca
     for epoch in range(local.epochs):
         for chosen in batches(samples.id, local.batch, user, local.seed, t, epoch):
             set_masks(model, samples.id[chosen], user, local.seed, t, epoch)
-            losses.append(train_batch(model, optimizers, item[chosen], label[chosen]))
+            losses.append(train_batch(model, optimizers, item[chosen], label[chosen], t))
     return sum(losses) / len(losses)
 
 
@@ -252,9 +291,10 @@ def load(model: Client, values: Mapping[str, Tensor]) -> None:
 def client_model(server: Client, private: Mapping[str, Tensor], user: int, rows: Tensor) -> Client:
     """A deep copy of the server's model with the user's own parameters and a table of ``rows`` only."""
     model = copy.deepcopy(server)
-    model.load_state_dict({name: value[user] for name, value in private.items()}, strict=False)
+    own = {name: value[user] for name, value in private.items()}
+    model.load_state_dict({name: value for name, value in own.items() if name not in server.tables}, strict=False)
     for name in server.tables:
-        received = server.get_parameter(state_name(server, name)).detach()
+        received = own[name] if name in own else server.get_parameter(state_name(server, name)).detach()
         model.tables[name] = nn.Embedding.from_pretrained(received[rows], freeze=False)
     return model
 
@@ -340,7 +380,8 @@ def run(
             model = client_model(server, mine, user, rows)
             client_losses.append(train(model, samples, torch.searchsorted(rows, samples.item), user, t, local))
             for name, value in mine.items():
-                value[user] = model.get_parameter(name).detach()
+                trained = model.get_parameter(state_name(model, name)).detach()
+                value[user, rows if name in server.own_tables else ...] = trained
             uploads.append(make_upload(server, model, shared, rows, samples))
             if server.dual:
                 personal[user] = uploads[-1].values["item"]
@@ -354,7 +395,7 @@ def scores(model_spec: Callable[[int], Client], result: OracleResult, user: int)
     """The user's logits (n,) of all items, without dropout and, for PFedRec, with the user's own table."""
     own = {"item": result.personal_tables[user]} if result.personal_tables else {}
     values = {**result.shared, **own, **{name: value[user] for name, value in result.private.items()}}
-    n_items = len(values["item"] if "item" in values else values["gmf"])
+    n_items = next(len(values[name]) for name in ("item", "gmf", "common") if name in values)
     model = model_spec(n_items).to(next(iter(values.values())).dtype)
     load(model, values)
     with torch.no_grad():

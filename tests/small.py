@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedlib import FedMF, FedNCF, PFedRec, rng
-from fedlib.backbones import Backbone
+from fedlib.backbones import FCF, Backbone, FedAvg, FedRAP
 from fedlib.data.interactions import Dataset, Split, UserItems
 from tests import oracle
 
@@ -37,6 +37,9 @@ BACKBONES: dict[str, tuple[Backbone, object]] = {
     ),
     "neumf": (FedNCF(8, hidden=(12, 6), gmf=4, std=0.3), partial(oracle.NeuMF, dim=4, dim_mlp=8, hidden=(12, 6))),
     "pfedrec": (PFedRec(8), partial(oracle.PFedRec, dim=8)),
+    "fedavg": (FedAvg(8), partial(oracle.FedAvg, dim=8)),
+    "fcf": (FCF(8), partial(oracle.FedAvg, dim=8)),
+    "fedrap": (FedRAP(8, lam=0.3, mu=0.2), partial(oracle.FedRAP, dim=8, lam=0.3, mu=0.2)),
     "pfedrec-mlp": (
         PFedRec(8, hidden=(10, 6), dropout=0.3),
         partial(oracle.PFedRec, dim=8, hidden=(10, 6), dropout=0.3),

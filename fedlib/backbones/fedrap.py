@@ -1,0 +1,67 @@
+"""FedRAP: item vectors that are the sum of a common and a personal part."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table
+from fedlib.backbones.linear import head_gradients
+from fedlib.scatter import add_columns_
+
+
+class FedRAP(Backbone):
+    r"""Additive personalisation: every client adds a private item table to the shared one.
+
+    .. math:: \hat r_{ui} = \sigma\big(w_u^\top (D^{(u)}_i + C_i) + b_u\big)
+
+    Only C is sent and averaged; the table :math:`D^{(u)}` (n, d), one a client, and the head stay. Two terms join the
+    cross-entropy, means over the rows of a batch (negatives included, a row as often as it occurs) and over d:
+
+    .. math:: L_u = \mathrm{BCE} - \lambda_t\,\overline{(D^{(u)}_i - C_i)^2} + \mu_t\,\overline{|C_i|},
+       \qquad \lambda_t = \lambda \tanh(t/10),\quad \mu_t = \mu \tanh(t/10)
+
+    The first pushes the two parts apart (it is no orthogonality penalty, and it has no bound: large rates diverge), the
+    second makes C sparse. t counts rounds from 0, so a run starts without either. A client recommends with its own
+    table and the *server's* C.
+
+    Memory: m n d numbers for the personal tables (0.2 GB on MovieLens 100K with d = 32).
+    Source: Li, Long and Zhou, *Federated Recommendation with Additive Personalization*, ICLR 2024, Eq. 1 to 4.
+    """
+
+    private = ("score",)
+
+    def __init__(self, dim: int = 32, *, lam: float = 0.1, mu: float = 0.1, std: float = 1.0) -> None:
+        super().__init__()
+        self.dim, self.lam, self.mu, self.std = dim, lam, mu, std
+        self.tables = {"common": Table(dim, std), "personal": Table(dim, std, owner="client")}
+        self.score = nn.Linear(dim, 1, device="meta")
+
+    def forward(self, rows: Rows) -> Tensor:
+        return self.score(rows["personal"] + rows["common"]).squeeze(1)  # (N, d) -> (N,)
+
+    def default_lr_items(self, lr: float, *, n_items: int, n_clients: int, optimizer: str) -> float:
+        """n lr for SGD, as the authors scale it; lr for Adam."""
+        return n_items * lr if optimizer == "sgd" else lr
+
+    def ramp(self, t: int) -> tuple[float, float]:
+        """lambda_t and mu_t of round t."""
+        return self.lam * math.tanh(t / 10), self.mu * math.tanh(t / 10)
+
+    def gradients(
+        self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
+    ) -> tuple[Tensor, Gradients, RowGradients]:
+        """Closed form. The cross-entropy reaches both parts alike; a_i is the share of the batch's samples on row i."""
+        personal, common = rows["personal"], rows["common"]  # (K, R, d)
+        loss, head, both = head_gradients(params, personal + common, batch)
+        lam, mu = self.ramp(batch.round)
+        if lam == mu == 0:
+            return loss, head, {"personal": both, "common": both}
+        a = add_columns_(torch.zeros_like(personal[:, :, 0]), batch.local, batch.weights) / self.dim  # (K, R)
+        apart = personal - common
+        loss = loss - lam * (a * apart.square().sum(2)).sum(1) + mu * (a * common.abs().sum(2)).sum(1)
+        pushed = apart.mul_(a[:, :, None] * (2 * lam))
+        g = both.dense()
+        return loss, head, {"personal": g - pushed, "common": g + pushed + common.sign() * (a * mu)[:, :, None]}
