@@ -1,0 +1,193 @@
+"""FedPerGNN: a graph network on each client's own user-item graph, widened by neighbours it cannot name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table, Trained
+from fedlib.backbones.expansion import GraphExpansion
+from fedlib.backbones.perturb import Perturbation, perturb
+from fedlib.errors import InputError
+from fedlib.scatter import add_columns_
+
+if TYPE_CHECKING:
+    from fedlib.cohort import Chunk
+    from fedlib.local import LocalTraining
+
+NEIGHBOURS = ("history", "item", None)
+
+
+class FedPerGNN(Backbone):
+    r"""One step of message passing from a user's own items, then an inner product.
+
+    .. math:: \hat r_{ui} = \sigma(\tilde p_u^\top \tilde q_i), \qquad
+       \tilde p_u = \tfrac12\Big(p_u + \frac{1}{|I_u \setminus i|}\sum_{j \in I_u \setminus i} h_j\Big)
+
+    :math:`I_u` are the user's training items; without any, :math:`\tilde p_u = p_u`. The scored item i is never part of
+    the sum, in training as in ranking: a positive that stood among its own evidence would be told apart from the
+    negatives by that alone. The user vector :math:`p_u` and the graph stay; the item table is shared and averaged by
+    the number of samples. :math:`p_u` does go to a third party (see :mod:`~fedlib.backbones.expansion`), which returns
+    for each own item j the mean :math:`n_{uj}` of the vectors of the other users who have it, every ``refresh`` rounds.
+    ``neighbours`` says where that enters:
+
+    - "history": :math:`h_j = \frac12(q_j + n_{uj})` and :math:`\tilde q_i = q_i` for every scored item. Ours.
+    - "item": :math:`h_j = q_j` and :math:`\tilde q_i = \frac12(q_i + n_{ui})`, the graph network as one would write it
+      down. But a client knows the neighbours of its own items only: every training positive has them, no negative and
+      no candidate of the ranking does. The model learns to tell positives by having neighbours at all. On MovieLens
+      100K (60 rounds, SGD, lr 1, "unobserved" negatives) its training loss ends at .03 against .21 with "history", its
+      HR@10 at .51 against .62.
+    - None: the own graph alone; nothing goes to a third party.
+
+    Where nobody else has item j, :math:`\frac12(q_j + n_{uj})` reads :math:`q_j`.
+
+    ``ldp`` disguises what is uploaded (:func:`~fedlib.backbones.perturb.perturb`); off where it is None.
+
+    This is a top-K form of the method, for implicit feedback, with embeddings for its only weights, as FedSLLM counts
+    them. Source: Wu et al., *A federated graph neural network framework for privacy-preserving personalization*, Nature
+    Communications 13:3091, 2022.
+    """
+
+    private = ("user",)
+    aggregate_items = "size"
+    history: Tensor
+    size: Tensor
+    own: Tensor
+    share: Tensor
+    extra: Tensor
+
+    def __init__(
+        self, dim: int = 32, *, neighbours: str | None = "history", refresh: int = 10,
+        ldp: Perturbation | tuple[float, float, int] | None = None, std: float = 0.1,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if neighbours not in NEIGHBOURS:
+            raise InputError(f'neighbours must be "history", "item" or None, not {neighbours!r}.')
+        if refresh < 1:
+            raise InputError(f"refresh must be a whole number of rounds of at least 1, not {refresh}.")
+        if ldp is not None and not (ldp[0] > 0 and ldp[1] >= 0 and ldp[2] >= 0):
+            raise InputError(f"ldp must be a clip above 0, a scale and a number of pseudo items, not {tuple(ldp)}.")
+        self.dim, self.neighbours, self.refresh, self.std = dim, neighbours, refresh, std
+        self.ldp = None if ldp is None else Perturbation(*ldp)
+        self.tables = {"item": Table(dim, std)}
+        self.user_std = std
+        self.user = nn.Parameter(torch.empty(dim, device="meta"))
+        self.expansion = GraphExpansion(dim, refresh) if neighbours else None
+        for name in ("history", "size", "own", "share", "extra"):  # handed in by adapt()
+            self.register_buffer(name, None)
+
+    def forward(self, rows: Rows) -> Tensor:
+        heard, scored = self.vectors(rows["item"], self.own, self.share, self.extra)
+        user = user_vectors(self.user, self.history, heard, self.size, self.own)
+        return (user * scored).sum(1)  # (N, d) -> (N,)
+
+    def vectors(self, q: Tensor, own: Tensor, share: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+        """What each row tells its user, h_i where the user has i and else 0, and what is scored, ~q_i: (..., N, d)."""
+        expanded = share[..., None] * q + extra
+        heard, scored = (q, expanded) if self.neighbours == "item" else (expanded, q)
+        return own[..., None] * heard, scored
+
+    def default_lr_items(self, lr: float, *, n_items: int, n_clients: int, optimizer: str) -> float:
+        """n_clients lr for SGD, as for FedMF, so that the server sums the clients' steps; otherwise lr."""
+        return n_clients * lr if optimizer == "sgd" and not self.is_alone else lr
+
+    def adapt(
+        self, params: dict[str, Tensor], tables: dict[str, Tensor], positives: Tensor, count: Tensor, items: Tensor
+    ) -> dict[str, Tensor]:
+        """What message passing needs, from the table and the neighbours a client holds of its own items.
+
+        history (K, d) the sum of h_j over I_u, size (K,) how many they are; for each of ``items`` (K, R): own, 1 where
+        the client has it; share and extra (K, R, d) with (q_i + n_ui) / 2 = share q_i + extra.
+        """
+        table = tables["item"].expand(len(positives), -1, -1)
+        q = table.gather(1, positives[:, :, None].expand(-1, -1, self.dim))  # (K, P, d)
+        real = (torch.arange(positives.shape[1], device=q.device) < count[:, None]).to(q.dtype)
+        share, extra = torch.ones_like(real), torch.zeros_like(q)
+        if "holders" in params:
+            matched = real * (params["holders"] > 0)
+            share, extra = 1 - matched / 2, matched[:, :, None] * params["neighbours"] / 2
+        heard, _ = self.vectors(q, real, share, extra)
+        place = places(positives, count, items)  # (K, R)
+        # Behind the positives stands what holds for all other items: no neighbours.
+        at = torch.where(place < 0, positives.shape[1], place)
+        found = {
+            "history": heard.sum(1),
+            "size": count.to(q.dtype),
+            "own": (place >= 0).to(q.dtype),
+            "share": F.pad(share, (0, 1), value=1.0).gather(1, at),
+            "extra": F.pad(extra, (0, 0, 0, 1)).gather(1, at[:, :, None].expand(-1, -1, self.dim)),
+        }
+        return {"user": params["user"]} | found
+
+    def train_clients(
+        self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,
+        *, seed: int, round: int,
+    ) -> Trained:  # fmt: skip
+        """Gradient steps. Own items among the rows change as they are trained; the others' sum is ``elsewhere``."""
+        own = params["own"] * chunk.real_rows
+        heard, _ = self.vectors(rows["item"], own, params["share"], params["extra"])
+        fixed = {"own": own, "elsewhere": params["history"] - heard.sum(1)}
+        return super().train_clients(params | fixed, rows, chunk, local, seed=seed, round=round)
+
+    def gradients(
+        self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
+    ) -> tuple[Tensor, Gradients, RowGradients]:
+        r"""Closed form.
+
+        With :math:`e_i` the summed errors of row i, :math:`v_i` its user vector, :math:`\alpha_i` (1/2, or 1 without a
+        history) what p weighs in it and :math:`\beta_i` (:math:`1/(2|I_u \setminus i|)`, or 0) what a message does,
+
+        .. math:: \frac{\partial L}{\partial p} = \sum_i e_i\alpha_i\tilde q_i,\quad
+           \frac{\partial L}{\partial \tilde q_i} = e_i v_i,\quad
+           \frac{\partial L}{\partial h_j} = \sum_{i \ne j} e_i\beta_i\tilde q_i \quad (j \in I_u).
+        """
+        p, own, share, size = (params[name] for name in ("user", "own", "share", "size"))
+        heard, scored = self.vectors(rows["item"], own, share, params["extra"])
+        user = user_vectors(p, params["elsewhere"] + heard.sum(1), heard, size, own)  # (K, R, d)
+        z = (user * scored).sum(2).gather(1, batch.local)
+        loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
+        e = add_columns_(torch.zeros_like(own), batch.local, (torch.sigmoid(z) - batch.labels) * batch.weights)
+        left = size[:, None] - own
+        beta = torch.where(left > 0, 0.5 / left.clamp(min=1), 0.0)
+        alpha = torch.where(left > 0, 0.5, 1.0)
+        to_user = torch.bmm((e * alpha)[:, None], scored).squeeze(1)
+        through = (e * beta)[:, :, None] * scored
+        to_heard = own[:, :, None] * (through.sum(1, keepdim=True) - through)
+        to_scored = e[:, :, None] * user
+        expanded, plain = (to_scored, to_heard) if self.neighbours == "item" else (to_heard, to_scored)
+        return loss, {"user": to_user}, {"item": plain + share[:, :, None] * expanded}
+
+    def disguise(
+        self, chunk: Chunk, update: dict[str, Tensor], n_items: int, stream: int
+    ) -> tuple[Chunk, dict[str, Tensor]]:
+        """The perturbed item rows, with pseudo items among them, where ``ldp`` asks for it."""
+        if self.ldp is None or "item" not in update:
+            return chunk, update
+        ids, n_rows, rows = perturb(
+            update["item"], chunk.ids, chunk.n_rows, self.ldp, clients=chunk.clients, n_items=n_items, stream=stream
+        )
+        return replace(chunk, ids=ids, n_rows=n_rows), update | {"item": rows}
+
+
+def user_vectors(p: Tensor, history: Tensor, heard: Tensor, size: Tensor, own: Tensor) -> Tensor:
+    """~p_u for each scored row without that row: p, history (..., d), heard (..., N, d), size (...), own (..., N)."""
+    left = (size[..., None] - own)[..., None]
+    mean = (history[..., None, :] - heard) / left.clamp(min=1)
+    return torch.where(left > 0, (p[..., None, :] + mean) / 2, p[..., None, :])
+
+
+def places(positives: Tensor, count: Tensor, items: Tensor) -> Tensor:
+    """Where each of ``items`` (K, R) stands among the first ``count`` of ``positives`` (K, P); -1 where it does not.
+
+    >>> places(torch.tensor([[7, 2, 0]]), torch.tensor([2]), torch.tensor([[2, 0, 7]]))
+    tensor([[ 1, -1,  0]])
+    """
+    real = torch.arange(positives.shape[1], device=positives.device) < count[:, None]
+    nothing = 2**62  # sorts behind every item; pad() goes through a float and would spoil 2**63 - 1
+    ordered, place = F.pad(torch.where(real, positives, nothing), (0, 1), value=nothing).sort(dim=1)
+    at = torch.searchsorted(ordered, items.contiguous())
+    return torch.where(ordered.gather(1, at) == items, place.gather(1, at), -1)
