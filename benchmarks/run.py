@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import bench_engine, bench_ranking, machine
+from benchmarks import bench_engine, bench_graph, bench_ranking, machine
 from fedlib import FedMF, PFedRec
 
 Row = dict[str, Any]
@@ -31,10 +31,15 @@ def benchmarks() -> dict[str, tuple[int, Callable[..., Any], tuple]]:
         "growth-1000": (1, bench_engine.growth, (1_000,)),
         "growth-50000": (1, bench_engine.growth, (50_000,)),
         "ranking": (2, bench_ranking.ranking_rows, (2,)),
+        "sparse": (1, bench_graph.sparse_product, ()),
+        "ngcf-gowalla": (1, bench_graph.ngcf_epoch, ("gowalla",)),
+        "ngcf-yelp2018": (1, bench_graph.ngcf_epoch, ("yelp2018",)),
+        "stores-gowalla": (1, bench_graph.fedngcf_round, ()),
         "chunk": (1, bench_engine.best_chunk, ("cpu",)),
     }
     if torch.cuda.is_available():
         table["chunk-cuda"] = (1, bench_engine.best_chunk, ("cuda",))
+        table["ngcf-gowalla-cuda"] = (1, bench_graph.ngcf_epoch, ("gowalla", "cuda"))
         table["pfedrec-cuda"] = (1, bench_engine.pfedrec_ml100k, ("cuda",))
     return table
 

@@ -7,6 +7,7 @@ from fedlib.centralized.bpr import BPR
 from fedlib.centralized.chance import Chance
 from fedlib.centralized.evaluate import Scorer, evaluate
 from fedlib.centralized.itemknn import ItemKNN
+from fedlib.centralized.ngcf import NGCF
 from fedlib.centralized.popularity import Popularity
 
-__all__ = ["BPR", "Chance", "ItemKNN", "Popularity", "Scorer", "evaluate"]
+__all__ = ["BPR", "NGCF", "Chance", "ItemKNN", "Popularity", "Scorer", "evaluate"]

@@ -13,10 +13,16 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from fedlib import rng
-from fedlib.centralized import BPR, Chance, ItemKNN, Popularity, evaluate
+from fedlib.centralized import BPR, NGCF, Chance, ItemKNN, Popularity, evaluate
 from fedlib.data.interactions import Dataset, Split, UserItems
 
-RANKERS = [Chance(), Popularity(), ItemKNN(neighbours=4), BPR(dim=4, epochs=3)]
+RANKERS = [
+    Chance(),
+    Popularity(),
+    ItemKNN(neighbours=4),
+    BPR(dim=4, epochs=3),
+    NGCF(dim=4, layers=(4,), epochs=3, batch=16, device="cpu"),
+]
 
 
 def dataset(m: int, n: int, share: float = 0.4) -> Dataset:
