@@ -26,9 +26,11 @@ pytestmark = pytest.mark.usefixtures("here")
 
 BAD_VALUES = {
     "--dataset": [("nowhere", "ml-100k"), ("./nowhere", "nowhere"), ("", "data set")],
-    "--backbone": [("svd", "fedmf, fedncf, pfedrec, random, popularity, itemknn, bpr")],
+    "--backbone": [("svd", "fedmf, fedncf, pfedrec, fedneumf, fedrap, fedavg, fcf, fcf-als, fedpergnn, fedngcf")],
     "--variant": [("mine", "original, fedsllm")],
     "--protocol": [("loo", "loo99, full, ratio80")],
+    "--stores": [("0", "whole number"), ("x", "whole number")],
+    "--partition": [("size", "random, uniform, beta")],
     "--clients-per-round": [(v, "share") for v in ("0", "1.5", "-1", "-0.1")]
     + [("10000", "200"), ("nan", "number"), ("inf", "number"), ("x", "number")],
     "--rounds": [(v, "whole number") for v in ("0", "-1", "1.5", "1e3", "x", "", "99999999999999999999")],
@@ -38,6 +40,7 @@ BAD_VALUES = {
     "--negatives-from": [("all", "unobserved, untouched")],
     "--optimizer": [("lbfgs", "sgd, adam")],
     "--lr": [(v, "number") for v in ("nan", "inf", "0", "-1", "x")],
+    "--lr-decay": [(v, "factor") for v in ("0", "1.5", "-1")] + [("x", "number")],
     "--weight-decay": [(v, "number") for v in ("nan", "-1", "x")],
     "--dim": [("0", "whole number"), ("1000000000", "16384")],
     "--seed": [("-1", "whole number"), ("x", "whole number")],
@@ -110,6 +113,14 @@ def test_a_row_that_is_not_federated_refuses_federated_options(
 ) -> None:
     told = refusal(capsys, ["run", "--dataset", "synthetic", "--backbone", backbone, *option])
     assert told.startswith(f"Error: {option[0]}: not for --backbone {backbone}")
+
+
+def test_stores_are_for_models_of_stores_and_those_need_them(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["run", "--dataset", "synthetic", "--backbone"]
+    assert "needs --stores N" in refusal(capsys, [*run, "fedngcf"])
+    assert "leave out --stores" in refusal(capsys, [*run, "fedmf", "--stores", "3"])
+    assert "needs --stores N" in refusal(capsys, [*run, "fedmf", "--partition", "beta"])
+    assert "201" in refusal(capsys, [*run, "fedngcf", "--stores", "201"])
 
 
 def test_only_bpr_of_them_has_a_width(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,14 @@ def test_a_variant_is_a_model_with_its_optimiser(
     assert (config["local"]["optimizer"], config["local"]["lr"], config["local"]["lr_items"]) == (optimizer, lr, rate)
 
 
+@pytest.mark.parametrize("partition", ["random", "uniform"])
+def test_a_run_of_stores_has_a_client_for_each(partition: str) -> None:
+    written = report(*RUN, "--backbone", "fedngcf", "--stores", "4", "--partition", partition, "--protocol", "ratio80",
+                     "--rounds", "1", "--dim", "8")  # fmt: skip
+    assert [row["clients"] for row in written["history"]] == [4]
+    assert (written["config"]["stores"], written["config"]["partition"]) == (4, partition)
+
+
 def test_a_local_only_run_sends_nothing() -> None:
     written = report(*FEDMF, "--rounds", "1", "--local-only")
     assert written["config"]["local_only"]

@@ -14,7 +14,9 @@ from fedlib.settings import PACKAGED, SETTING, find, read_table, same
 RUN: dict[str, Any] = {
     "dataset": "ml-100k", "backbone": "pfedrec", "variant": "original", "local_only": False, "protocol": "loo99",
     "optimizer": "sgd", "clients_per_round": 1.0, "local_epochs": 1, "batch": 256, "negatives": 4,
-    "negatives_from": "untouched", "weight_decay": 0.0, "dim": 32, "rounds": 100, "seed": 0, "split_seed": 0,
+    "negatives_from": "untouched", "weight_decay": 0.0, "lr_decay": 1.0, "dim": 32,
+    "stores": None, "partition": None,
+    "rounds": 100, "seed": 0, "split_seed": 0,
 }  # fmt: skip
 
 

@@ -30,9 +30,9 @@ class Model:
         return getattr(import_module(self.module), self.name)
 
 
-def federated(name: str, original: Variant, fedsllm: Variant) -> Model:
-    """A model of one client, in its authors' form and in FedSLLM's."""
-    return Model("fedlib.backbones", name, {"original": original, "fedsllm": fedsllm})
+def federated(name: str, original: Variant, fedsllm: Variant | None = None) -> Model:
+    """A model of one client, in its authors' form and, where it has one, in FedSLLM's."""
+    return Model("fedlib.backbones", name, {"original": original} | ({"fedsllm": fedsllm} if fedsllm else {}))
 
 
 def centralised(name: str, *options: str) -> Model:
@@ -52,9 +52,21 @@ MODELS = {
         Variant({}, "sgd", 0.1),
         Variant({"dim": 32, "hidden": (64, 32), "dropout": 0.5}, "adam", 0.01),
     ),
+    "fedneumf": federated(
+        "FedNCF",
+        Variant({"dim": 64, "hidden": (64, 32, 16), "gmf": 64}, "adam", 0.01),  # as FedMR counts it
+    ),
+    "fedrap": federated("FedRAP", Variant({}, "sgd", 0.1)),
+    "fedavg": federated("FedAvg", Variant({}, "sgd", 0.1)),
+    "fcf": federated("FCF", Variant({}, "sgd", 0.1)),
+    "fcf-als": federated("FCFALS", Variant({}, "sgd", 0.1)),
+    "fedpergnn": federated("FedPerGNN", Variant({}, "sgd", 1.0)),
+    "fedngcf": federated("FedNGCF", Variant({}, "adam", 0.004)),
     "random": centralised("Chance", "seed"),
     "popularity": centralised("Popularity"),
     "itemknn": centralised("ItemKNN"),
     "bpr": centralised("BPR", "seed", "dim"),
+    "ngcf": centralised("NGCF", "seed", "dim", "device"),
 }
+OF_STORES = ("fedngcf",)  # those whose clients are stores
 DEFAULT_LR = {"sgd": 0.1, "adam": 0.01}  # where a variant is trained with another optimiser than its own

@@ -20,6 +20,7 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 LARGEST = 2**31 - 1
 GROWTH = 1000
 GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
+PARTITIONS = ("random", "uniform", "beta")
 VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
 T = TypeVar("T", bound="Options")
 
@@ -46,6 +47,13 @@ def decay(text: str) -> float:
     """A weight decay: zero or a positive number."""
     if number(text) < 0:
         raise typer.BadParameter(f"{text} is neither 0 nor a positive number.")
+    return float(text)
+
+
+def factor(text: str) -> float:
+    """A factor in (0, 1]."""
+    if not 0 < number(text) <= 1:
+        raise typer.BadParameter(f"{text} is not a factor in (0, 1].")
     return float(text)
 
 
@@ -132,6 +140,8 @@ class Options:
     variant: Annotated[str | None, words(*VARIANTS, help="Whose form of the model.", default="original")] = None
     local_only: Annotated[bool, switch("--local-only", "Share nothing: every client trains alone.")] = False
     protocol: Annotated[str, words("loo99", "full", "ratio80", help="How the data is split and ranked.")] = "loo99"
+    stores: Annotated[int | None, whole("Stores that hold the users, as clients.", default="none")] = None
+    partition: Annotated[str | None, words(*PARTITIONS, help="Users to stores: by degree but for random.")] = None
     clients_per_round: Annotated[float, parsed(participants, "SHARE|NUMBER", "A share, or a number above 1.")] = 1.0
     rounds: Annotated[int, whole("Rounds of training.")] = 100
     local_epochs: Annotated[int, whole("Passes over a client's samples in a round.")] = 1
@@ -140,6 +150,7 @@ class Options:
     negatives_from: Annotated[str | None, words(*POOLS, help="Which items they are.", default="by protocol")] = None
     optimizer: Annotated[str | None, words("sgd", "adam", help="The clients' optimiser.", default="by backbone")] = None
     weight_decay: Annotated[float, parsed(decay, "NUMBER", "L2 term of the local training.")] = 0.0
+    lr_decay: Annotated[float, parsed(factor, "FACTOR", "What multiplies the rates after each round.")] = 1.0
     dim: Annotated[int | None, whole("Width of the vectors.", most=16384, default="by backbone")] = None
     seed: Annotated[int, whole("Seed of training.", least=0)] = 0
     split_seed: Annotated[int, whole("Seed of the split, so that training seeds share candidates.", least=0)] = 0

@@ -98,6 +98,7 @@ def federated(options: RunOptions, split: Split, began: float) -> dict[str, Any]
     history = plain_rows(result.history)
     config = {
         "variant": options.variant or "original", "local_only": options.local_only, "rounds": options.rounds,
+        "stores": options.stores, "partition": (options.partition or "random") if options.stores else None,
         "executor": options.executor, "chunk": result.chunk, "settings": rate.source,
     } | {"model" if name == "backbone" else name: value for name, value in result.config.items()}  # fmt: skip
     evaluations = [row["seconds_evaluate"] for row in history if row["seconds_evaluate"] is not None]

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from fedlib.backbones import Backbone
-from fedlib.commands.models import DEFAULT_LR, MODELS, Variant
+from fedlib.commands.models import DEFAULT_LR, MODELS, OF_STORES, Variant
 from fedlib.commands.options import Options, flag
 from fedlib.data import load
 from fedlib.data.interactions import Split
+from fedlib.data.partition import at_random, by_degree
 from fedlib.errors import InputError
 from fedlib.federation import federate
 from fedlib.local import LocalTraining
@@ -38,6 +39,15 @@ def check_combination(options: Options) -> None:
             f"{', '.join(map(flag, extra))}: not for --backbone {options.backbone}, which is not federated "
             f"and takes only {', '.join(map(flag, allowed))}."
         )
+    if model.variants and (options.variant or "original") not in model.variants:
+        raise InputError(
+            f"--variant {options.variant}: --backbone {options.backbone} has only {', '.join(model.variants)}."
+        )
+    if (options.stores is None) == (options.backbone in OF_STORES):
+        told = "needs --stores N" if options.stores is None else "is the model of one user: leave out --stores"
+        raise InputError(f"--backbone {options.backbone} {told}.")
+    if options.partition is not None and options.stores is None:
+        raise InputError("--partition needs --stores N.")
     if options.executor == "loop" and options.chunk is not None:
         raise InputError("--chunk is for --executor vectorized: the loop trains one client at a time.")
 
@@ -57,10 +67,18 @@ def read_split(options: Options) -> Split:
     """The data set of the options, split by their protocol."""
     data = load(options.dataset)
     if options.protocol == "loo99":
-        return data.leave_one_out(seed=options.split_seed)
-    if options.protocol == "full":
-        return data.full_ranking()
-    return data.ratio_split(seed=options.split_seed)
+        split = data.leave_one_out(seed=options.split_seed)
+    elif options.protocol == "full":
+        split = data.full_ranking()
+    else:  # the split the data was published with, where it was
+        split = (data.ratio_split if data.given_test is None else data.given_split)(seed=options.split_seed)
+    if options.stores is None:
+        return split
+    if options.partition in (None, "random"):
+        stores = at_random(split.data.n_users, options.stores, seed=options.split_seed)
+    else:
+        stores = by_degree(split.train.counts, options.stores, law=options.partition, seed=options.split_seed)
+    return split.with_stores(stores)
 
 
 def variant(options: Options) -> Variant:
@@ -91,14 +109,15 @@ def local_training(
 ) -> LocalTraining:
     """How a client trains, with nothing left to a convention."""
     local = LocalTraining(options.local_epochs, options.batch, options.negatives, options.negatives_from, lr, lr_items,
-                          optimizer(options), options.weight_decay)  # fmt: skip
+                          optimizer(options), options.weight_decay, options.lr_decay)  # fmt: skip
     return resolved(local, split, backbone, options.clients_per_round)
 
 
 def setting(options: Options, split: Split, backbone: Backbone) -> Row:
     """What a row of the table of tuned rates says about the run it was made for (see :mod:`fedlib.settings`)."""
     same_name = ("dataset", "backbone", "local_only", "protocol", "clients_per_round", "local_epochs", "batch",
-                 "negatives", "weight_decay", "rounds", "seed", "split_seed")  # fmt: skip
+                 "negatives", "weight_decay", "lr_decay", "rounds", "seed", "split_seed", "stores",
+                 "partition")  # fmt: skip
     return {name: getattr(options, name) for name in same_name} | {
         "variant": options.variant or "original",
         "optimizer": optimizer(options),
