@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,12 @@ myst_enable_extensions = ["dollarmath"]
 
 def public(module_name: str) -> set[str]:
     """The full names of the functions, classes and exceptions that a module defines for others."""
-    module = importlib.import_module(module_name)
+    named = {name: thing for name, thing in vars(importlib.import_module(module_name)).items() if name[0] != "_"}
+    origin = {name: thing.func if isinstance(thing, partial) else thing for name, thing in named.items()}
     return {
         f"{module_name}.{name}"
-        for name, thing in vars(module).items()
-        if not name.startswith("_")
-        and (inspect.isfunction(thing) or inspect.isclass(thing))
-        and thing.__module__ == module_name
+        for name, thing in origin.items()
+        if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == module_name
     }
 
 
