@@ -736,7 +736,7 @@ def train(model, rounds, seed, **rates):
         device="cpu",
     )
     state, backbone = result.state, result.backbone
-    return both(lambda part: score_all(state, backbone, part))
+    return both(lambda part: score_all(state, backbone, part, split.train))
 
 
 found["local-only"], found["FedMF"] = [], []

@@ -446,7 +446,7 @@ _ = ax.legend()
 # | `everybody` | `cohort.sample_clients` | a share or a number of clients |
 # | `samples` | `cohort.build` | many clients side by side, in *chunks* |
 # | `client` | `local.train`, `FedMF.gradients` | batches, epochs, Adam |
-# | `P[u] = ...` | `client.keep` | other private parts |
+# | `P[u] = ...` | `clients.keep` | other private parts |
 # | `alike`, `by_size` | `aggregate.weighted_mean` | running sums, never a list of tables |
 # | `ranks` | `evaluate.rankings` | more metrics, validation, full ranking |
 #
