@@ -25,7 +25,7 @@ SETTINGS = {
     "python_maximum_signature_line_length": 78,
 }
 OTHERS = ("collections", "matplotlib", "numpy", "pandas", "pathlib", "pd", "PIL", "scipy", "torch", "typing")
-IMPORTED = ("ArrayLike", "Image", "NDArray", "Tensor")  # the same packages' names as an annotation writes them
+IMPORTED = ("ArrayLike", "Image", "NDArray", "Path", "Tensor")  # the same packages' names as an annotation writes them
 
 
 def configure(app: Sphinx, config: Config) -> None:

@@ -117,7 +117,20 @@ def hidden_layers(sizes: tuple[int, ...], dropout: float) -> dict[str, nn.Module
 class Backbone(nn.Module):
     """A single client's recommender. A subclass says what it reads, what is private, and how it scores.
 
-    =====================  ====================================================================================
+    =====================  ===========================================================================================
+    ``tables``             the item tables it reads
+    ``private``            names (or prefixes) of the parameters that never leave the client; the rest is shared
+    ``steps``              what one local step updates, in order; PFedRec has two entries, all others one
+    ``aggregate_items``    how the server averages item tables: ``"uniform"``, ``"size"`` or ``"row"``
+    ``aggregate_network``  how it averages the other shared parameters: ``"uniform"`` or ``"size"``
+    ``user_std``           standard deviation of the initial user vectors
+    ``all_items``          True where a client trains on all n items instead of its own and sampled ones
+    ``has_stores``         True where a client is a store with the graph of its users, not a user
+    ``server``             how the server steps: None for the mean, or a :class:`~fedlib.aggregate.ServerAdam`
+    ``expansion``          what clients learn of each other through a third party: None, or a
+                           :class:`~fedlib.backbones.expansion.GraphExpansion`
+    =====================  ===========================================================================================
+
     ``forward(rows)`` takes gathered item vectors ``{table: (N, d)}`` and returns logits ``(N,)``.
 
     The module holds shapes, not values (its parameters live on torch's ``meta`` device): the engine keeps the values of

@@ -45,7 +45,7 @@ class FCF(FedAvg):
     """The "FCF" of FedMR's tables: :class:`FedAvg` with a plain mean and a large rate for the items.
 
     The rate is n lr for SGD: it makes up for averaging a row over clients that never touched it. Not to be confused
-    with the method of that name by Ammad-ud-din et al., :class:`~fedlib.backbones.FCFALS`.
+    with the method of that name by Ammad-ud-din et al., :class:`~fedlib.backbones.fcf.FCFALS`.
 
     Source: Li et al., arXiv:2410.08478v2, section 4.1 and the authors' code.
     """
