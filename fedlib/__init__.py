@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "FCF": "fedlib.backbones",
+    "FCFALS": "fedlib.backbones",
+    "FedAvg": "fedlib.backbones",
     "FedMF": "fedlib.backbones",
     "FedNCF": "fedlib.backbones",
+    "FedNGCF": "fedlib.backbones",
+    "FedPerGNN": "fedlib.backbones",
+    "FedRAP": "fedlib.backbones",
     "InputError": "fedlib.errors",
     "ItemTable": "fedlib.items",
     "LocalTraining": "fedlib.local",
@@ -20,8 +26,14 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from fedlib.backbones import FCF as FCF
+    from fedlib.backbones import FCFALS as FCFALS
+    from fedlib.backbones import FedAvg as FedAvg
     from fedlib.backbones import FedMF as FedMF
     from fedlib.backbones import FedNCF as FedNCF
+    from fedlib.backbones import FedNGCF as FedNGCF
+    from fedlib.backbones import FedPerGNN as FedPerGNN
+    from fedlib.backbones import FedRAP as FedRAP
     from fedlib.backbones import PFedRec as PFedRec
     from fedlib.data import load as load
     from fedlib.errors import InputError as InputError
