@@ -38,9 +38,8 @@ class FedPerGNN(Backbone):
     - "history": :math:`h_j = \frac12(q_j + n_{uj})` and :math:`\tilde q_i = q_i` for every scored item. Ours.
     - "item": :math:`h_j = q_j` and :math:`\tilde q_i = \frac12(q_i + n_{ui})`, the graph network as one would write it
       down. But a client knows the neighbours of its own items only: every training positive has them, no negative and
-      no candidate of the ranking does. The model learns to tell positives by having neighbours at all. On MovieLens
-      100K (60 rounds, SGD, lr 1, "unobserved" negatives) its training loss ends at .03 against .21 with "history", its
-      HR@10 at .51 against .62.
+      no candidate of the ranking does. The model learns to tell positives by having neighbours at all: its training
+      loss falls far below that of "history", and its ranking with it.
     - None: the own graph alone; nothing goes to a third party.
 
     Where nobody else has item j, :math:`\frac12(q_j + n_{uj})` reads :math:`q_j`.
