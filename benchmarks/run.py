@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import bench_engine, bench_graph, bench_ranking, machine
+from benchmarks import bench_backbones, bench_engine, bench_graph, bench_ranking, machine
 from fedlib import FedMF, PFedRec
 
 Row = dict[str, Any]
@@ -30,6 +30,8 @@ def benchmarks() -> dict[str, tuple[int, Callable[..., Any], tuple]]:
         "oracle-500-fedmf": (1, bench_engine.against_oracle, (500, 20_000, FedMF(32), 25)),
         "growth-1000": (1, bench_engine.growth, (1_000,)),
         "growth-50000": (1, bench_engine.growth, (50_000,)),
+        "backbones-ml-100k": (1, bench_backbones.rounds, ("ml-100k", 8)),
+        "backbones-ml-1m": (1, bench_backbones.rounds, ("ml-1m", 5)),
         "ranking": (2, bench_ranking.ranking_rows, (2,)),
         "sparse": (1, bench_graph.sparse_product, ()),
         "ngcf-gowalla": (1, bench_graph.ngcf_epoch, ("gowalla",)),

@@ -61,7 +61,13 @@ class FedRAP(Backbone):
             return loss, head, {"personal": both, "common": both}
         a = add_columns_(torch.zeros_like(personal[:, :, 0]), batch.local, batch.weights) / self.dim  # (K, R)
         apart = personal - common
-        loss = loss - lam * (a * apart.square().sum(2)).sum(1) + mu * (a * common.abs().sum(2)).sum(1)
-        pushed = apart.mul_(a[:, :, None] * (2 * lam))
-        g = both.dense()
-        return loss, head, {"personal": g - pushed, "common": g + pushed + common.sign() * (a * mu)[:, :, None]}
+        pushed, shrunk = apart * (a * (2 * lam))[:, :, None], common.sign().mul_((a * mu)[:, :, None])
+        loss = loss - inner(pushed, apart) / 2 + inner(shrunk, common)
+        left, right = both.left[:, :, None], both.right[:, None, :]
+        to_common = shrunk.add_(pushed).addcmul_(left, right)
+        return loss, head, {"personal": pushed.neg_().addcmul_(left, right), "common": to_common}
+
+
+def inner(x: Tensor, y: Tensor) -> Tensor:
+    """The sums of x y over all but the first dimension, (K,); as products of rows they need no memory of their own."""
+    return torch.bmm(x.flatten(1)[:, None], y.flatten(1)[:, :, None]).flatten()
