@@ -123,6 +123,18 @@ def test_stores_are_for_models_of_stores_and_those_need_them(capsys: pytest.Capt
     assert "201" in refusal(capsys, [*run, "fedngcf", "--stores", "201"])
 
 
+@pytest.mark.parametrize(
+    ("model", "option"),
+    [(["fcf-als"], ["--weight-decay", "0.1"]), (["fcf-als"], ["--batch", "64"]), (["fcf-als"], ["--optimizer", "adam"]),
+     (["fedngcf", "--stores", "4"], ["--negatives", "8"])],
+)  # fmt: skip
+def test_an_option_that_plays_no_part_is_not_taken_in_silence(
+    capsys: pytest.CaptureFixture[str], model: list[str], option: list[str]
+) -> None:
+    told = refusal(capsys, ["run", "--dataset", "synthetic", "--backbone", *model, *option])
+    assert told.startswith(f"Error: {option[0]}: plays no part for --backbone {model[0]}")
+
+
 def test_only_bpr_of_them_has_a_width(capsys: pytest.CaptureFixture[str]) -> None:
     assert report("run", "--dataset", "synthetic", "--backbone", "bpr", "--dim", "4")["config"]["model"]["dim"] == 4
     Path("out.json").unlink()

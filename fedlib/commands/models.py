@@ -69,4 +69,9 @@ MODELS = {
     "ngcf": centralised("NGCF", "seed", "dim", "device"),
 }
 OF_STORES = ("fedngcf",)  # those whose clients are stores
+UNUSED = {  # options that mean nothing to a model, which has a way of its own to train
+    "fcf-als": ("local_epochs", "batch", "negatives", "negatives_from", "optimizer", "weight_decay", "lr_items",
+                "grid_items"),
+    "fedngcf": ("negatives",),
+}  # fmt: skip
 DEFAULT_LR = {"sgd": 0.1, "adam": 0.01}  # where a variant is trained with another optimiser than its own

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fedlib.backbones import Backbone
-from fedlib.commands.models import DEFAULT_LR, MODELS, OF_STORES, Variant
+from fedlib.commands.models import DEFAULT_LR, MODELS, OF_STORES, UNUSED, Variant
 from fedlib.commands.options import Options, flag
 from fedlib.data import load
 from fedlib.data.interactions import Split
@@ -38,6 +38,11 @@ def check_combination(options: Options) -> None:
         raise InputError(
             f"{', '.join(map(flag, extra))}: not for --backbone {options.backbone}, which is not federated "
             f"and takes only {', '.join(map(flag, allowed))}."
+        )
+    unused = sorted(options.given & {*UNUSED.get(options.backbone, ())})
+    if unused:
+        raise InputError(
+            f"{', '.join(map(flag, unused))}: plays no part for --backbone {options.backbone}, so leave it out."
         )
     if model.variants and (options.variant or "original") not in model.variants:
         raise InputError(
