@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from fedlib.backbones.base import Backbone
 from fedlib.data.interactions import UserItems
@@ -19,18 +20,23 @@ def received_params(state: State, clients: Tensor) -> dict[str, Tensor]:
 
 def received_rows(state: State, clients: Tensor, items: Tensor) -> dict[str, Tensor]:
     """The item rows K clients start a round with, for items (K, R): the server's and their own -> (K, R, d)."""
-    served = {name: table[items] for name, table in state.tables.items()}
-    own = {name: table[clients[:, None], items] for name, table in state.own_tables.items()}
-    return served | own
+    served = {name: embedding(items, table) for name, table in state.tables.items()}
+    return served | own_rows(state, clients, items)
 
 
 def personal_rows(state: State, clients: Tensor, items: Tensor) -> dict[str, Tensor]:
     """The item rows K clients recommend with: like :func:`received_rows`, but kept rows before the server's."""
     served = {
-        name: state.kept[name].read(clients, items) if name in state.kept else table[items]
+        name: state.kept[name].read(clients, items) if name in state.kept else embedding(items, table)
         for name, table in state.tables.items()
     }
-    return served | {name: table[clients[:, None], items] for name, table in state.own_tables.items()}
+    return served | own_rows(state, clients, items)
+
+
+def own_rows(state: State, clients: Tensor, items: Tensor) -> dict[str, Tensor]:
+    """The rows of K clients' own tables for items (K, R), gathered as rows of one long table: that is fastest."""
+    place = clients[:, None] * state.n_items + items
+    return {name: embedding(place, table.flatten(0, 1)) for name, table in state.own_tables.items()}
 
 
 def adapted_params(

@@ -80,10 +80,8 @@ def validate_clients(
 
 def data_identity(data: Split) -> dict[str, str]:
     """What tells this split's data from another's in a checkpoint."""
-    known = {"data_sha256": data.data.sha256, "test_sha256": data.test_sha256}
-    if data.stores is None:
-        return known
-    return known | {"stores_sha256": data.stores.sha256, "train_sha256": data.train.sha256}
+    known = {"data_sha256": data.data.sha256, "train_sha256": data.train.sha256, "test_sha256": data.test_sha256}
+    return known if data.stores is None else known | {"stores_sha256": data.stores.sha256}
 
 
 def resolved(local: LocalTraining, data: Split, backbone: Backbone, clients_per_round: float) -> LocalTraining:
