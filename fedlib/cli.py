@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from fedlib import __version__
-from fedlib.commands.options import RunOptions, TuneOptions, switch, takes, text
+from fedlib.commands.options import ReproduceOptions, RunOptions, TuneOptions, switch, takes, text
 from fedlib.errors import InputError
 
 # typer brings its own copy of click from some version on, so its exceptions are reached through what it exports.
@@ -51,6 +51,15 @@ def tune_command(options: TuneOptions) -> None:
     from fedlib.commands.tune import tune
 
     tune(options)
+
+
+@app.command("reproduce")
+@takes(ReproduceOptions)
+def reproduce_command(options: ReproduceOptions) -> None:
+    """Run the cells of a table and keep a row of each run; finished rows are not run again."""
+    from fedlib.commands.reproduce import reproduce
+
+    reproduce(options)
 
 
 @data.command("list")

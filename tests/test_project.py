@@ -131,6 +131,7 @@ def test_the_wheel_works_away_from_the_source_tree(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "fedlib", source / "fedlib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "book" / "results", source / "book" / "results")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     run(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", wheels, source)
     (wheel,) = wheels.iterdir()
@@ -149,3 +150,6 @@ def test_the_wheel_works_away_from_the_source_tree(tmp_path: Path) -> None:
     assert Path(where.strip()).is_relative_to(venv)
     for command in ([venv / "bin" / "python", "-m", "fedlib"], [venv / "bin" / "fedlib"]):
         assert fedlib.__version__ in run(*command, "doctor", cwd=tmp_path)
+    rows = 'from fedlib.reproduce import read_rows; print(len(read_rows("leaderboard", "ml-100k")))'
+    stored = (ROOT / "book" / "results" / "leaderboard.ml-100k.jsonl").read_text(encoding="utf-8")
+    assert int(run(venv / "bin" / "python", "-c", rows, cwd=tmp_path)) == len(stored.splitlines())

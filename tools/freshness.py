@@ -22,6 +22,7 @@ from fedlib.data import load, names
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(fedlib.__file__).parent
+RESULTS = ROOT / "book" / "results"
 
 
 def digest(*texts: str) -> str:
@@ -43,9 +44,14 @@ def hashes(notebook: NotebookNode) -> dict[str, Any]:
 
 
 def data_hashes(notebook: NotebookNode) -> dict[str, str]:
-    """The hashes of the data sets whose names stand in the code as strings, of those that are at hand."""
-    constants = {node.value for node in ast.walk(tree(notebook)) if isinstance(node, ast.Constant)}
-    return {name: data_hash(name) for name, _, place in sorted(names()) if place != "not here" and name in constants}
+    """The hashes of the data sets whose names stand in the code as strings, of those that are at hand.
+
+    Finished rows of a table count as data: those of ``table.dataset`` where both names stand in the code.
+    """
+    found = {node.value for node in ast.walk(tree(notebook)) if isinstance(node, ast.Constant)}
+    sets = {name: data_hash(name) for name, _, place in sorted(names()) if place != "not here" and name in found}
+    rows = [path for path in sorted(RESULTS.glob("*.jsonl")) if {*path.stem.rsplit(".", 1)} <= found]
+    return sets | {path.stem: digest(path.read_text(encoding="utf-8")) for path in rows}
 
 
 def code(notebook: NotebookNode) -> list[NotebookNode]:

@@ -1,4 +1,4 @@
-"""The options of ``run`` and ``tune``, written once, and the values they accept."""
+"""The options of ``run``, ``tune`` and ``reproduce``, written once, and the values they accept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROWTH = 1000
 GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
 PARTITIONS = ("random", "uniform", "beta")
 VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
-T = TypeVar("T", bound="Options")
+T = TypeVar("T", "RunOptions", "TuneOptions", "ReproduceOptions")
 
 
 def number(text: str) -> float:
@@ -126,6 +126,11 @@ def text(metavar: str, help: str, default: str | bool = True) -> Any:
     return typer.Option(parser=str, metavar=metavar, help=help, show_default=default)
 
 
+def argument(metavar: str, help: str) -> Any:
+    """What stands on the line without an option's name."""
+    return typer.Argument(parser=str, metavar=metavar, help=help)
+
+
 def switch(name: str, help: str) -> Any:
     """An option that is there or not."""
     return typer.Option(name, help=help)
@@ -187,6 +192,22 @@ class TuneOptions(Options):
     metric: Annotated[str, text("NAME@K", "The validation metric that decides.")] = "NDCG@10"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions:
+    """The argument and options of ``fedlib reproduce``."""
+
+    table: Annotated[str, argument("TABLE", "The table.")]
+    dataset: Annotated[str, text("NAME|DIR", "The data set.")] = "ml-100k"
+    cells: Annotated[str | None, text("NAME,NAME,...", "Only cells whose names contain one of these.", "all")] = None
+    seeds: Annotated[int, whole("Runs of each cell.", most=1000)] = 3
+    tune: Annotated[bool, switch("--tune", "Choose the cells' rates on validation data first, where none are.")] = False
+    jobs: Annotated[int, whole("Runs side by side, each on one thread.", most=1024)] = 2
+    device: Annotated[str, words("auto", "cpu", "cuda", help="Where to train.")] = "auto"
+    results: Annotated[Path | None, path("DIR", "The folder of the finished rows.")] = None
+    rates: Annotated[Path | None, path("FILE", "The table of chosen rates, in place of fedlib's own.")] = None
+    given: frozenset[str] = frozenset()
+
+
 def flag(name: str) -> str:
     """The option behind a name: ``lr_items`` is ``--lr-items``."""
     return "--" + name.replace("_", "-")
@@ -201,7 +222,7 @@ def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., Non
         return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[f.name])
 
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    parameters = [parameter(f) for f in fields(options) if f.name != "given"]
+    parameters: list[inspect.Parameter] = [parameter(f) for f in fields(options) if f.name != "given"]
 
     def decorate(command: Callable[[T], None]) -> Callable[..., None]:
         def call(ctx: typer.Context, **values: Any) -> None:

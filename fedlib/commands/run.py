@@ -27,6 +27,7 @@ from fedlib.commands.training import (
 )
 from fedlib.data.interactions import Split
 from fedlib.errors import InputError
+from fedlib.metrics import Ranking
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ def run(options: RunOptions) -> None:
     with threads(options.threads):
         began = time.perf_counter()
         split = read_split(options)
-        report = (centralised if is_centralised(options) else federated)(options, split, began)
+        if is_centralised(options):
+            report, _ = centralised(options, split, began)
+        else:
+            backbone = build_backbone(options)
+            report, _ = federated(options, split, backbone, rates(options, split, backbone), began)
     if options.out is None:
         print(summary(report))
     else:
@@ -85,10 +90,10 @@ def rates(options: RunOptions, split: Split, backbone: Backbone) -> Rates:
     return Rates(default_lr(options), None, "default")
 
 
-def federated(options: RunOptions, split: Split, began: float) -> dict[str, Any]:
-    """The report of a federated run."""
-    backbone = build_backbone(options)
-    rate = rates(options, split, backbone)
+def federated(
+    options: RunOptions, split: Split, backbone: Backbone, rate: Rates, began: float
+) -> tuple[dict[str, Any], Ranking]:
+    """The report of a federated run, and the ranks of the test items."""
     local = local_training(options, split, backbone, rate.lr, rate.lr_items)
     prepared = time.perf_counter() - began
     result = train(
@@ -104,19 +109,20 @@ def federated(options: RunOptions, split: Split, began: float) -> dict[str, Any]
     evaluations = [row["seconds_evaluate"] for row in history if row["seconds_evaluate"] is not None]
     seconds = Seconds(prepared + result.seconds_prepare, [row["seconds"] for row in history], evaluations,
                       time.perf_counter() - began)  # fmt: skip
-    return make_report(options, split, config, seconds, result.metrics, result.valid_metrics, history,
-                       plain_rows(result.ledger), result.device)  # fmt: skip
+    report = make_report(options, split, config, seconds, result.metrics, result.valid_metrics, history,
+                         plain_rows(result.ledger), result.device)  # fmt: skip
+    return report, result.ranking()
 
 
-def centralised(options: RunOptions, split: Split, began: float) -> dict[str, Any]:
-    """The report of a model that is trained on all the data in one place."""
+def centralised(options: RunOptions, split: Split, began: float) -> tuple[dict[str, Any], Ranking]:
+    """The report of a model that is trained on all the data in one place, and the ranks of the test items."""
     model = MODELS[options.backbone]
     given = {name: getattr(options, name) for name in model.options if getattr(options, name) is not None}
     scorer = model.load()(**given)
     config = {"settings": "default", "model": {"class": f"{model.module}.{model.name}", **vars(scorer)}}
     scorer.fit(split)
     prepared, ks = time.perf_counter() - began, cutoffs(options.topk)
-    test, valid = (evaluate(scorer, split, which, ks=ks).metrics(ks) for which in ("test", "valid"))
+    test, valid = (evaluate(scorer, split, which, ks=ks) for which in ("test", "valid"))
     total = time.perf_counter() - began
     seconds = Seconds(prepared, [], [total - prepared], total)
-    return make_report(options, split, config, seconds, test, valid, [], [], "cpu")
+    return make_report(options, split, config, seconds, test.metrics(ks), valid.metrics(ks), [], [], "cpu"), test

@@ -72,10 +72,10 @@ def outputs_belong_to_this_lock(chapter: Chapter) -> list[str]:
 
 
 def outputs_belong_to_this_data(chapter: Chapter) -> list[str]:
-    """Of the data sets that the chapter names, those that are at hand have the hash they had."""
+    """The data sets that the chapter names and that are at hand, and the finished rows it reads, are what they were."""
     stored = chapter.stamp.get("hashes", {}).get("data", {})
     now = tool("freshness").data_hashes(chapter.notebook)
-    return [f"the data set {name} is not the one it was executed with" for name in now if stored.get(name) != now[name]]
+    return [f"the data {name} is not what it was executed with" for name in now if stored.get(name) != now[name]]
 
 
 def cells_ran_in_order(chapter: Chapter) -> list[str]:

@@ -164,6 +164,21 @@ def test_data_sets_are_those_named_in_the_code(monkeypatch: pytest.MonkeyPatch, 
     assert freshness.data_hashes(chapter("a = 1")) == {}
 
 
+def test_finished_rows_count_where_their_table_and_data_set_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(freshness, "RESULTS", tmp_path)
+    monkeypatch.setenv("FEDLIB_DATA", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "paper.table1.ml-100k.jsonl").write_text("{}", encoding="utf-8")
+    reads = chapter('read_rows("paper.table1", "ml-100k")')
+    before = freshness.data_hashes(reads)
+    assert before.keys() == {"paper.table1.ml-100k"}
+    assert freshness.data_hashes(chapter('read_rows("paper.table1", "ml-1m")')) == {}
+    (tmp_path / "paper.table1.ml-100k.jsonl").write_text("[]", encoding="utf-8")
+    assert freshness.data_hashes(reads) != before
+
+
 def test_data_sets_at_hand_are_hashed(real_data: Path) -> None:
     sha256 = fedlib.load("ml-100k", root=real_data, download=False).sha256
     assert freshness.data_hashes(chapter('load("ml-100k")')) == {"ml-100k": sha256}

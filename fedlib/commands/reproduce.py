@@ -1,0 +1,163 @@
+"""``fedlib reproduce``: run the cells of a table and keep one row a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from fedlib import settings
+from fedlib.commands.files import check_folder
+from fedlib.commands.models import MODELS
+from fedlib.commands.options import ReproduceOptions, RunOptions, TuneOptions
+from fedlib.commands.run import Rates, centralised, federated
+from fedlib.commands.training import build_backbone, check_combination, is_centralised, read_split, setting, threads
+from fedlib.commands.tune import read_rows as read_rates
+from fedlib.commands.tune import search
+from fedlib.errors import InputError
+from fedlib.metrics import Ranking
+from fedlib.reproduce import Cell, Table
+from fedlib.reproduce.leaderboard import LEADERBOARD
+from fedlib.reproduce.results import HERE, Row, read_file, results_file
+
+TABLES = {table.name: table for table in (LEADERBOARD,)}
+
+
+def reproduce(options: ReproduceOptions) -> None:
+    """Run what is not finished, several runs side by side, and note each row as soon as it is known."""
+    if options.table not in TABLES:
+        raise InputError(f"There is no table {options.table!r}; there is {', '.join(TABLES)}.")
+    table = TABLES[options.table]
+    cells = chosen(table, options.cells)
+    folder = options.results or HERE
+    check_folder("--results", folder)
+    path = results_file(folder, table.name, options.dataset)
+    rows = read_file(path) if path.exists() else []
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        if options.tune:
+            for told in as_completed([pool.submit(tune_cell, cell, options) for cell in cells if cell.grid]):
+                print(told.result(), flush=True)
+        jobs = [(run_options(cell, options, seed), cell) for cell in cells for seed in seeds(cell, options.seeds)]
+        rates = {cell.name: tuned(cell, options) for cell in cells if cell.grid}
+        waiting = [job for job in jobs if not any(answers(row, *job, rates) for row in rows)]
+        print(f"{table.name} on {options.dataset}: {len(jobs) - len(waiting)} runs are done, {len(waiting)} to go")
+        for done in as_completed([pool.submit(run_cell, cell, job, rates.get(cell.name)) for job, cell in waiting]):
+            row = done.result()
+            rows = [old for old in rows if (old["cell"], old["seed"]) != (row["cell"], row["seed"])] + [row]
+            save(path, table, rows)
+            print(describe(row), flush=True)
+
+
+def chosen(table: Table, names: str | None) -> list[Cell]:
+    """The cells whose names contain one of the ``names``; all where there are none. Raises InputError for no cell."""
+    wanted = [] if names is None else [name.strip() for name in names.split(",")]
+    cells = [cell for cell in table.cells if not wanted or any(name and name in cell.name for name in wanted)]
+    if not cells:
+        known = ", ".join(cell.name for cell in table.cells)
+        raise InputError(f"--cells {names}: no cell of {table.name} has such a name; there are {known}.")
+    return cells
+
+
+def seeds(cell: Cell, number: int) -> range:
+    """The seeds of a cell's runs: one is enough for what draws nothing."""
+    model = MODELS[cell.options["backbone"]]
+    return range(number if model.variants or "seed" in model.options else 1)
+
+
+def run_options(cell: Cell, options: ReproduceOptions, seed: int) -> RunOptions:
+    """The options of one run of a cell."""
+    found = RunOptions(dataset=options.dataset, seed=seed, device=options.device, given=frozenset(cell.options),
+                       **cell.options)  # fmt: skip
+    check_combination(found)
+    return found
+
+
+def tuned(cell: Cell, options: ReproduceOptions) -> tuple[float, float]:
+    """The rates that were chosen for a cell under exactly its options, with seed 0. Raises InputError if none were."""
+    assert cell.grid is not None
+    run = run_options(cell, options, 0)
+    key = setting(run, read_split(run), build_backbone(run)) | {"metric": cell.grid.metric}
+    row = next((row for row in read_rates(table_of(options)) if settings.same(row, key)), None)
+    if row is None or row["lr"] is None:
+        raise InputError(f"No rates have been chosen for {cell.name} on {options.dataset}: add --tune.")
+    return row["lr"], row["lr_items"]
+
+
+def table_of(options: ReproduceOptions) -> Path:
+    """The table of chosen rates."""
+    return options.rates or settings.PACKAGED
+
+
+def tune_cell(cell: Cell, options: ReproduceOptions) -> str:
+    """Choose a cell's rates on validation data, unless that has been done."""
+    assert cell.grid is not None
+    tune = TuneOptions(
+        dataset=options.dataset, device=options.device, table=table_of(options), grid="", metric=cell.grid.metric,
+        **{name: value for name, value in cell.options.items() if name not in ("topk", "evaluate_every")},
+    )  # fmt: skip
+    with threads(1):
+        items = cell.grid.lr_items
+        row = search(tune, read_split(tune), build_backbone(tune), [*cell.grid.lr], None if items is None else [*items])
+    return f"{cell.name}: rates {row['lr']:g} and {row['lr_items']:g}, {row['metric']} {row['valid']:.4f} on validation"
+
+
+def answers(row: Row, options: RunOptions, cell: Cell, rates: dict[str, tuple[float, float]]) -> bool:
+    """Whether a finished row is that of this run, with these options and rates."""
+    found = (row["cell"], row["seed"], row["options"], (row["lr"], row["lr_items"]))
+    return found == (cell.name, options.seed, dict(cell.options), rates.get(cell.name, (None, None)))
+
+
+def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None) -> Row:
+    """One run on one thread, as a row."""
+    began, cpu = time.perf_counter(), time.process_time()
+    with threads(1):
+        split = read_split(options)
+        if is_centralised(options):
+            report, ranking = centralised(options, split, began)
+        else:
+            assert rates is not None
+            report, ranking = federated(options, split, build_backbone(options), Rates(*rates, "tuned"), began)
+    row = {"cell": cell.name, "seed": options.seed, "options": dict(cell.options)}
+    row |= dict(zip(("lr", "lr_items"), rates or (None, None), strict=True))
+    row |= {name: report[name] for name in ("protocol", "metrics", "valid_metrics")}
+    row |= {"ranks": plain_ranks(ranking), "bytes": bytes_of(report)}
+    row |= {"seconds": report["seconds"] | {"cpu": time.process_time() - cpu}}
+    kept = ("device", "threads", "versions", "data_sha256", "test_sha256")
+    return row | {name: report[name] for name in kept}
+
+
+def plain_ranks(ranking: Ranking) -> list[float | None]:
+    """The ranks in the order of the users, None beyond the largest K."""
+    ranks = ranking.ranks[ranking.users.argsort(stable=True)].tolist()
+    return [None if rank == float("inf") else int(rank) if rank == int(rank) else rank for rank in ranks]
+
+
+def bytes_of(report: dict[str, Any]) -> dict[str, float]:
+    """Bytes a client sends and receives in a round, the mean over all rounds; nothing for what is not federated."""
+    clients = sum(row["clients"] for row in report["history"])
+    return {
+        way: sum(row["bytes"] for row in report["ledger"] if row["direction"] == way) / clients
+        for way in ("up", "down")
+        if clients
+    }
+
+
+def save(path: Path, table: Table, rows: Sequence[Row]) -> None:
+    """Write all rows, in the order of the table's cells; whoever reads sees the old file or all of the new one."""
+    order = {cell.name: place for place, cell in enumerate(table.cells)}
+    ordered = sorted(rows, key=lambda row: (order.get(row["cell"], len(order)), row["seed"]))
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in ordered), encoding="utf-8")
+    os.replace(new, path)
+
+
+def describe(row: Row) -> str:
+    """One line on a finished run."""
+    shown = "  ".join(f"{name} {row['metrics'][name]:.4f}" for name in ("HR@10", "NDCG@10"))
+    return f"{row['cell']} seed {row['seed']}: {shown}  {row['seconds']['total']:.0f} s"

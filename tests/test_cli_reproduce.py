@@ -1,0 +1,92 @@
+"""``fedlib reproduce``: a table's runs are those of ``fedlib run``, each is done once, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedlib.cli import main
+from fedlib.commands import reproduce
+from fedlib.reproduce import Cell, Grid, Table, per_user
+from fedlib.reproduce.results import Row, read_file
+from tests.command_line import here as here
+from tests.command_line import refusal, report
+
+pytestmark = pytest.mark.usefixtures("here")
+SHARED = {"protocol": "loo99", "topk": "5,10"}
+FEDMF = Cell("fedmf", SHARED | {"backbone": "fedmf", "rounds": 2}, Grid((1.0, 10.0), (31.6,), "NDCG@10"))
+TABLE = Table(
+    "small",
+    "three rows",
+    (FEDMF, Cell("random", SHARED | {"backbone": "random"}, None), Cell("most", {"backbone": "popularity"}, None)),
+)
+COMMAND = ["reproduce", "small", "--dataset", "synthetic", "--device", "cpu", "--seeds", "2", "--jobs", "1",
+           "--results", "rows", "--rates", "t.json"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "TABLES", {"small": TABLE})
+
+
+def rows() -> list[Row]:
+    return read_file(Path("rows/small.synthetic.jsonl"))
+
+
+def test_every_cell_is_run_as_fedlib_run_does_and_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*COMMAND, "--tune"]) == 0
+    assert [(row["cell"], row["seed"]) for row in rows()] == [
+        ("fedmf", 0), ("fedmf", 1), ("random", 0), ("random", 1), ("most", 0)
+    ]  # fmt: skip
+    first = rows()[1]
+    rates = ["--lr", str(first["lr"]), "--lr-items", str(first["lr_items"])]
+    alone = report("run", "--dataset", "synthetic", "--device", "cpu", "--backbone", "fedmf", "--rounds", "2",
+                   "--seed", "1", "--topk", "5,10", *rates)  # fmt: skip
+    assert {name: first[name] for name in ("metrics", "valid_metrics", "test_sha256")} == {
+        name: alone[name] for name in ("metrics", "valid_metrics", "test_sha256")
+    }
+    assert first["lr"] == max(json.loads(Path("t.json").read_text())[0]["grid"], key=lambda tried: tried["valid"])["lr"]
+    sent = sum(row["bytes"] for row in alone["ledger"] if row["direction"] == "up")
+    assert first["bytes"]["up"] == sent / sum(row["clients"] for row in alone["history"])
+    for row in rows():
+        for metric in ("HR@10", "NDCG@5"):
+            assert per_user(row, metric).mean() == pytest.approx(row["metrics"][metric])
+
+    before = Path("rows/small.synthetic.jsonl").read_bytes()
+    assert main(COMMAND) == 0
+    assert "5 runs are done, 0 to go" in capsys.readouterr().out
+    assert Path("rows/small.synthetic.jsonl").read_bytes() == before
+
+    other = replace(TABLE.cells[1], options=SHARED | {"backbone": "random", "topk": "5,10,20"})
+    monkeypatch.setattr(reproduce, "TABLES", {"small": replace(TABLE, cells=(FEDMF, other, TABLE.cells[2]))})
+    assert main(COMMAND) == 0
+    assert "3 runs are done, 2 to go" in capsys.readouterr().out
+    assert len(rows()) == 5
+    assert "HR@20" in rows()[2]["metrics"]
+
+
+def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--tune" in refusal(capsys, COMMAND)
+    assert "small" in refusal(capsys, ["reproduce", "big"])
+    assert "fedmf, random, most" in refusal(capsys, [*COMMAND, "--cells", "pfedrec"])
+    assert not Path("rows/small.synthetic.jsonl").exists()
+
+
+def test_a_damaged_row_is_named_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rows").mkdir()
+    Path("rows/small.synthetic.jsonl").write_text('{"cell": "random", "seed": 0, "options": {}}\n{"cell": "ra')
+    assert "line 2" in refusal(capsys, [*COMMAND, "--cells", "random"])
+    assert Path("rows/small.synthetic.jsonl").read_text().endswith('"ra')
+
+
+def test_only_what_is_known_user_by_user_is_given() -> None:
+    row = {"ranks": [1, 3.5, None]}
+    assert per_user(row, "HR@3").tolist() == [1, 0, 0]
+    assert per_user(row, "NDCG@4") == pytest.approx([1, 0.4608, 0], abs=1e-4)  # 1 / log2(4.5)
+    with pytest.raises(ValueError, match="Recall"):
+        per_user(row, "Recall@10")
