@@ -102,11 +102,17 @@ def test_an_unknown_command_is_told_which_there_are(capsys: pytest.CaptureFixtur
     assert all(name in refusal(capsys, ["fit"]) for name in ("run", "tune", "data", "bench", "doctor"))
 
 
+def test_a_round_of_a_model_in_one_place_is_an_epoch() -> None:
+    command = ["run", "--dataset", "synthetic", "--backbone", "bpr", "--rounds", "2", "--lr", "0.02", "--seed", "3"]
+    model = report(*command)["config"]["model"]
+    assert (model["epochs"], model["lr"], model["seed"], model["dim"]) == (2, 0.02, 3, 32)
+
+
 @pytest.mark.parametrize("backbone", ["random", "popularity", "itemknn", "bpr"])
 @pytest.mark.parametrize(
     "option",
-    [["--rounds", "100"], ["--lr", "0.1"], ["--local-only"], ["--clients-per-round", "1"], ["--variant", "original"],
-     ["--checkpoint", "runs"], ["--device", "cpu"], ["--chunk", "8"], ["--max-memory", "4GB"]],
+    [["--local-epochs", "2"], ["--lr-items", "0.1"], ["--local-only"], ["--clients-per-round", "1"],
+     ["--variant", "original"], ["--checkpoint", "runs"], ["--device", "cpu"], ["--chunk", "8"], ["--max-memory", "4GB"]],
 )  # fmt: skip
 def test_a_row_that_is_not_federated_refuses_federated_options(
     capsys: pytest.CaptureFixture[str], backbone: str, option: list[str]

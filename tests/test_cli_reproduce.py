@@ -79,7 +79,9 @@ def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_damaged_row_is_named_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
     Path("rows").mkdir()
-    Path("rows/small.synthetic.jsonl").write_text('{"cell": "random", "seed": 0, "options": {}}\n{"cell": "ra')
+    Path("rows/small.synthetic.jsonl").write_text(
+        '{"cell": "random", "seed": 0, "options": {}, "users": null}\n{"cell": "ra'
+    )
     assert "line 2" in refusal(capsys, [*COMMAND, "--cells", "random"])
     assert Path("rows/small.synthetic.jsonl").read_text().endswith('"ra')
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -18,16 +18,22 @@ class Variant:
 
 @dataclass(frozen=True)
 class Model:
-    """Where a class is, its variants (a centralised model has none), and the ``options`` its constructor takes."""
+    """Where a class is, its variants (a centralised model has none), and the names its constructor has for ``options``.
+
+    The options of a federated model are those of :func:`~fedlib.federate`.
+    """
 
     module: str
     name: str
     variants: dict[str, Variant]
-    options: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
 
     def load(self) -> Any:
         """The class itself; importing it takes a second, so this waits until it is needed."""
         return getattr(import_module(self.module), self.name)
+
+
+AS = {"rounds": "epochs"}  # options whose name in a constructor is another
 
 
 def federated(name: str, original: Variant, fedsllm: Variant | None = None) -> Model:
@@ -36,8 +42,8 @@ def federated(name: str, original: Variant, fedsllm: Variant | None = None) -> M
 
 
 def centralised(name: str, *options: str) -> Model:
-    """A model that is trained on everybody's data in one place."""
-    return Model("fedlib.centralized", name, {}, options)
+    """A model that is trained on everybody's data in one place; a round of it is an epoch."""
+    return Model("fedlib.centralized", name, {}, {option: AS.get(option, option) for option in options})
 
 
 MODELS = {
@@ -65,8 +71,8 @@ MODELS = {
     "random": centralised("Chance", "seed"),
     "popularity": centralised("Popularity"),
     "itemknn": centralised("ItemKNN"),
-    "bpr": centralised("BPR", "seed", "dim"),
-    "ngcf": centralised("NGCF", "seed", "dim", "device"),
+    "bpr": centralised("BPR", "seed", "dim", "lr", "rounds"),
+    "ngcf": centralised("NGCF", "seed", "dim", "lr", "rounds", "device"),
 }
 OF_STORES = ("fedngcf",)  # those whose clients are stores
 UNUSED = {  # options that mean nothing to a model, which has a way of its own to train

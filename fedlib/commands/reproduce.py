@@ -19,13 +19,15 @@ from fedlib.commands.run import Rates, centralised, federated
 from fedlib.commands.training import build_backbone, check_combination, is_centralised, read_split, setting, threads
 from fedlib.commands.tune import read_rows as read_rates
 from fedlib.commands.tune import search
+from fedlib.data.splits import subsample
 from fedlib.errors import InputError
 from fedlib.metrics import Ranking
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.leaderboard import LEADERBOARD
+from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
 
-TABLES = {table.name: table for table in (LEADERBOARD,)}
+TABLES = {table.name: table for table in (LEADERBOARD, NGCF)}
 
 
 def reproduce(options: ReproduceOptions) -> None:
@@ -71,8 +73,13 @@ def seeds(cell: Cell, number: int) -> range:
 
 def run_options(cell: Cell, options: ReproduceOptions, seed: int) -> RunOptions:
     """The options of one run of a cell."""
-    found = RunOptions(dataset=options.dataset, seed=seed, device=options.device, given=frozenset(cell.options),
-                       **cell.options)  # fmt: skip
+    model = MODELS[cell.options["backbone"]]
+    given = {*cell.options, "seed"} | (
+        {"device"} & options.given if model.variants or "device" in model.options else set()
+    )
+    found = RunOptions(
+        dataset=options.dataset, seed=seed, device=options.device, given=frozenset(given), **cell.options
+    )
     check_combination(found)
     return found
 
@@ -108,8 +115,8 @@ def tune_cell(cell: Cell, options: ReproduceOptions) -> str:
 
 def answers(row: Row, options: RunOptions, cell: Cell, rates: dict[str, tuple[float, float]]) -> bool:
     """Whether a finished row is that of this run, with these options and rates."""
-    found = (row["cell"], row["seed"], row["options"], (row["lr"], row["lr_items"]))
-    return found == (cell.name, options.seed, dict(cell.options), rates.get(cell.name, (None, None)))
+    found = (row["cell"], row["seed"], row["options"], row["users"], (row["lr"], row["lr_items"]))
+    return found == (cell.name, options.seed, dict(cell.options), cell.users, rates.get(cell.name, (None, None)))
 
 
 def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None) -> Row:
@@ -117,15 +124,17 @@ def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None)
     began, cpu = time.perf_counter(), time.process_time()
     with threads(1):
         split = read_split(options)
+        if cell.users is not None:
+            split = subsample(split, users=cell.users)
         if is_centralised(options):
             report, ranking = centralised(options, split, began)
         else:
             assert rates is not None
             report, ranking = federated(options, split, build_backbone(options), Rates(*rates, "tuned"), began)
-    row = {"cell": cell.name, "seed": options.seed, "options": dict(cell.options)}
+    row = {"cell": cell.name, "seed": options.seed, "options": dict(cell.options), "users": cell.users}
     row |= dict(zip(("lr", "lr_items"), rates or (None, None), strict=True))
     row |= {name: report[name] for name in ("protocol", "metrics", "valid_metrics")}
-    row |= {"ranks": plain_ranks(ranking), "bytes": bytes_of(report)}
+    row |= {"ranks": plain_ranks(ranking) if len(ranking.users) == ranking.n_users else None, "bytes": bytes_of(report)}
     row |= {"seconds": report["seconds"] | {"cpu": time.process_time() - cpu}}
     kept = ("device", "threads", "versions", "data_sha256", "test_sha256")
     return row | {name: report[name] for name in kept}
@@ -159,5 +168,5 @@ def save(path: Path, table: Table, rows: Sequence[Row]) -> None:
 
 def describe(row: Row) -> str:
     """One line on a finished run."""
-    shown = "  ".join(f"{name} {row['metrics'][name]:.4f}" for name in ("HR@10", "NDCG@10"))
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in [*row["metrics"].items()][:4])
     return f"{row['cell']} seed {row['seed']}: {shown}  {row['seconds']['total']:.0f} s"

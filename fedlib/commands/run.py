@@ -117,7 +117,7 @@ def federated(
 def centralised(options: RunOptions, split: Split, began: float) -> tuple[dict[str, Any], Ranking]:
     """The report of a model that is trained on all the data in one place, and the ranks of the test items."""
     model = MODELS[options.backbone]
-    given = {name: getattr(options, name) for name in model.options if getattr(options, name) is not None}
+    given = {argument: getattr(options, name) for name, argument in model.options.items() if name in options.given}
     scorer = model.load()(**given)
     config = {"settings": "default", "model": {"class": f"{model.module}.{model.name}", **vars(scorer)}}
     scorer.fit(split)

@@ -23,12 +23,14 @@ class Grid:
 class Cell:
     """One row of a table: its ``name``, and the options of ``fedlib run`` without data set, seed and rates.
 
-    ``grid`` is None for what has no rates to choose.
+    ``grid`` is None for what has no rates to choose. ``users``: only so many of them, drawn at random, where a data set
+    is too large for every machine.
     """
 
     name: str
     options: Mapping[str, Any]
-    grid: Grid | None
+    grid: Grid | None = None
+    users: int | None = None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def cells() -> tuple[Cell, ...]:
     for setting, (how, metric) in SETTINGS.items():
         if setting != "loo99/untouched":
             protocol = {"protocol": how["protocol"], "topk": TOPK}
-            found += [Cell(f"{setting}/{name}", {"backbone": name} | protocol, None) for name in CENTRALISED]
+            found += [Cell(f"{setting}/{name}", {"backbone": name} | protocol) for name in CENTRALISED]
         for name, (own, lr, lr_items) in FEDERATED.items():
             if setting == "loo99/untouched" and name not in WITH_BOTH:
                 continue

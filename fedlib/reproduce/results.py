@@ -2,14 +2,14 @@
 
 A row::
 
-    {"cell", "seed", "options",           # what was run: every option that was not left at its default
+    {"cell", "seed", "options", "users",  # what was run: every option that was not left at its default
      "lr", "lr_items",                    # the rates, chosen on validation data; null where there are none
      "protocol", "metrics", "valid_metrics", "ranks",   # ranks of the held-out items in the order of the users
      "bytes",                             # a client sends and receives in a round, "up" and "down"
      "seconds",                           # "cpu": of the whole run on one thread, reading and evaluating included
      "device", "threads", "versions", "data_sha256", "test_sha256"}
 
-``ranks`` beyond the largest K are null where the whole catalogue is ranked.
+``ranks`` beyond the largest K may be null, and all is null where a user has more than one held-out item, or none.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read_file(path: Path) -> list[Row]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            row["cell"], row["seed"], row["options"]
+            row["cell"], row["seed"], row["options"], row["users"]
         except (ValueError, TypeError, KeyError) as err:
             raise InputError(f"{path}, line {number}, is not a row of results: delete the line or the file.") from err
         rows.append(row)
