@@ -112,7 +112,8 @@ def test_a_round_of_a_model_in_one_place_is_an_epoch() -> None:
 @pytest.mark.parametrize(
     "option",
     [["--local-epochs", "2"], ["--lr-items", "0.1"], ["--local-only"], ["--clients-per-round", "1"],
-     ["--variant", "original"], ["--checkpoint", "runs"], ["--device", "cpu"], ["--chunk", "8"], ["--max-memory", "4GB"]],
+     ["--variant", "original"], ["--checkpoint", "runs"], ["--device", "cpu"], ["--chunk", "8"],
+     ["--max-memory", "4GB"]],
 )  # fmt: skip
 def test_a_row_that_is_not_federated_refuses_federated_options(
     capsys: pytest.CaptureFixture[str], backbone: str, option: list[str]
