@@ -22,16 +22,20 @@ SETTINGS = {
 WITH_BOTH = ("local-only", "fedavg", "fcf", "fedmf", "fedncf", "pfedrec", "fedrap")  # negatives of either kind
 FEDERATED: dict[str, tuple[dict[str, Any], tuple[float, ...], tuple[float, ...] | None]] = {
     "local-only": ({"backbone": "fedmf", "local_only": True}, (1, 3.16, 10), (31.6, 100)),
-    "fedavg": ({}, (0.1, 0.316, 1), (100, 1000, 10000)),
-    "fcf": ({}, (0.1, 0.316, 1), (100, 1000, 10000)),
+    "fedavg": ({}, (0.1, 0.316, 1), (1000, 10000)),
+    "fcf": ({}, (0.1, 0.316, 1), (1000, 10000)),
     "fcf-als": ({}, (0.01, 0.0316, 0.1), None),
-    "fedmf": ({}, (1, 3.16, 10), (31.6, 100, 316)),
+    "fedmf": ({}, (3.16, 10), (31.6, 100)),
     "fedncf": ({}, (0.0316, 0.1), None),
-    "fedneumf": ({}, (0.01, 0.0316), None),
-    "pfedrec": ({}, (0.1, 0.316, 1), (1000, 3160, 10000)),
-    "fedrap": ({"batch": 2048, "weight_decay": 1e-6, "lr_decay": 0.97}, (0.0001, 0.01, 0.1), (100, 1000, 10000)),
-    "fedpergnn": ({}, (0.316, 1, 3.16), (31.6, 100)),
-    "fedngcf": ({"stores": 10}, (0.001, 0.004, 0.016), None),
+    "fedneumf": ({}, (0.0316,), None),
+    "pfedrec": ({}, (0.1, 0.316), (1000, 3160, 10000)),
+    "fedrap": (
+        {"batch": 2048, "weight_decay": 1e-6, "lr_decay": 0.97},
+        (0.0001, 0.01, 0.1),
+        (3.16, 31.6, 100, 1000, 10000),
+    ),
+    "fedpergnn": ({}, (3.16, 10), (100, 316)),
+    "fedngcf": ({"stores": 10}, (0.004,), None),
 }
 CENTRALISED = ("random", "popularity", "itemknn", "bpr")
 
