@@ -17,7 +17,7 @@ from fedlib.data.negatives import NegativeSampler
 from fedlib.ledger import Ledger
 from fedlib.local import LocalTraining
 from fedlib.model import adapted_params, received_rows, score
-from fedlib.places import Work
+from fedlib.places import Upload, Work
 from fedlib.state import State
 
 
@@ -25,8 +25,8 @@ class Clients(Protocol):
     """All clients of a run, one a user (:class:`UserClients`) or one a store (:class:`~fedlib.stores.StoreClients`).
 
     ``length`` is each client's number of samples. A round begins with what the ``chosen`` clients do before any
-    training. Then a group of K of them receives its :class:`Work`, trains on it (``work.update`` then holds the
-    differences to what was received), keeps what never leaves it, and sends.
+    training. Then a group of K of them receives its :class:`Work`, trains on it (``work`` then holds what each is about
+    to send), and keeps what never leaves it. :func:`send` does the rest.
     """
 
     @property
@@ -39,7 +39,6 @@ class Clients(Protocol):
     def receive(self, state: State, group: Tensor, t: int) -> Any: ...
     def train(self, state: State, work: Any) -> Any: ...
     def keep(self, state: State, trained: Any, t: int) -> None: ...
-    def send(self, state: State, trained: Any, update: dict[str, Tensor], sums: Sums) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,12 @@ class UserClients:
         trained = self.backbone.train_clients(
             _copies(params), _copies(rows), chunk, self.local, seed=self.seed, round=work.round
         )
-        work.clients = chunk.clients
-        work.update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}
-        work.update |= {name: trained.params[name] - params[name] for name in state.shared}
+        update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}
+        update |= {name: trained.params[name] - params[name] for name in state.shared}
+        stream = rng.key(self.seed, "disguise", work.round)
+        sent, work.update = self.backbone.disguise(chunk, update, state.n_items, stream)
+        work.clients, work.ids, work.real = chunk.clients, sent.ids, sent.real_rows
+        work.size, work.loss = chunk.count.to(trained.loss.dtype), trained.loss
         return chunk, trained
 
     def keep(self, state: State, trained: tuple[Chunk, Trained], t: int) -> None:
@@ -97,26 +99,17 @@ class UserClients:
         for name, kept in state.kept.items():
             kept.write(chunk.clients, chunk.ids, real, result.rows[name], t)
 
-    def send(self, state: State, trained: tuple[Chunk, Trained], update: dict[str, Tensor], sums: Sums) -> None:
-        """Add K clients' updates to the server's running sums."""
-        chunk, result = trained
-        size = chunk.count.to(result.loss.dtype)
-        stream = rng.key(self.seed, "disguise", state.round)
-        chunk, update = self.backbone.disguise(chunk, update, state.n_items, stream)
-        add_updates(self.backbone, state, chunk.ids, chunk.real_rows, size, update, sums)
-        sums.loss += float(result.loss.sum())
-        sums.clients += len(chunk.clients)
 
-
-def add_updates(
-    backbone: Backbone, state: State, ids: Tensor, real: Tensor, size: Tensor, update: dict[str, Tensor], sums: Sums
-) -> None:
-    """Add the updates of K clients of ``size`` (K,) samples, whose table rows are ``ids`` (K, R) where ``real``."""
-    rule = backbone.aggregate_items
+def send(backbone: Backbone, state: State, upload: Upload, sums: Sums) -> None:
+    """Add the updates of K clients to what takes them, weighted as the ``backbone`` says."""
     for name in state.tables:
-        sums.add_table(name, ids, real, update[name], client_weights(rule, size), by_row=rule == "row")
+        rule = backbone.aggregate_items
+        weight = client_weights(rule, upload.size)
+        sums.add_table(name, upload.ids, upload.real, upload.update[name], weight, by_row=rule == "row")
     for name in state.shared:
-        sums.add_parameter(name, update[name], client_weights(backbone.aggregate_network, size))
+        sums.add_parameter(name, upload.update[name], client_weights(backbone.aggregate_network, upload.size))
+    sums.loss += float(upload.loss.sum())
+    sums.clients += len(upload.clients)
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

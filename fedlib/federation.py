@@ -20,7 +20,7 @@ from fedlib.aggregate import Sums, weighted_mean, zero_sums
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.ngcf import FedNGCF
 from fedlib.checkpoint import Checkpoints
-from fedlib.client import Clients, UserClients
+from fedlib.client import Clients, UserClients, send
 from fedlib.cohort import AllItems, Slots, chunks, sample_clients
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
@@ -150,7 +150,7 @@ def one_round(
         trained = clients.train(state, work)
         clients.keep(state, trained, t)
         visit("protect", places, work, message, sums)
-        clients.send(state, trained, work.update, sums)
+        send(clients.backbone, state, work, sums)
 
     account(ledger, clients.backbone, state, message, sums, t + 1)
     hand_over("protect", places, sums, state)  # first, because it may have to unmask the sums

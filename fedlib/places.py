@@ -1,6 +1,6 @@
 """The four places of the loop that a method may change.
 
-A place is any object with these four functions. ``federate`` calls them and knows nothing else about it:
+A place is any object with these functions. ``federate`` calls them and knows nothing else about it:
 
 =============  =====================================================================================================
 ``init``       its own state before the first round, a dict of tensors
@@ -8,6 +8,9 @@ A place is any object with these four functions. ``federate`` calls them and kno
 ``client``     what K clients do with it: change the :class:`Work` before them, return named uploads (K, ...)
 ``server``     what becomes of the summed uploads: its state after the round
 =============  =====================================================================================================
+
+and two more for those that need them: ``collect`` (take a round's uploads one client at a time, where a running sum
+will not do) and ``report`` (what the round's row of the history says about the place).
 
 ``augment`` (which outside interactions join a client), ``select`` (which samples it trains on) and ``items`` (what an
 item looks like) act before local training, ``protect`` (what may leave the device) after it. The state is part of the
@@ -18,8 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor
 
 from fedlib.data.interactions import Split
@@ -28,14 +32,19 @@ if TYPE_CHECKING:
     from fedlib.aggregate import Sums
     from fedlib.state import State
 
+EMPTY = torch.empty(0)
+
 
 @dataclass
 class Work:
     """What K clients have before them while a round passes through the places.
 
     clients (K,); positives (K, P), the first ``count[k]`` real; ``score(items)``: the received model's logits for items
-    (K, C), without dropout. After local training ``update`` holds what each client is about to send:
-    ``{"item": (K, R, d), "mlp.linear0.weight": (K, ...)}``, differences to what it received.
+    (K, C), without dropout.
+
+    After local training ``update`` holds what each client is about to send, ``{"item": (K, R, d),
+    "mlp.linear0.weight": (K, ...)}``, differences to what it received. Its rows of an item table are those of items
+    ``ids`` (K, R) where ``real`` (K, R); ``size`` (K,) is its number of samples, ``loss`` (K,) its mean loss.
     """
 
     round: int
@@ -45,6 +54,23 @@ class Work:
     count: Tensor
     score: Callable[[Tensor], Tensor]
     update: dict[str, Tensor] = field(default_factory=dict)
+    ids: Tensor = EMPTY
+    real: Tensor = EMPTY
+    size: Tensor = EMPTY
+    loss: Tensor = EMPTY
+
+
+class Upload(Protocol):
+    """The part of a :class:`Work`, or of a store's, that is about to be sent."""
+
+    round: int
+    seed: int
+    clients: Tensor
+    update: dict[str, Tensor]
+    ids: Tensor
+    real: Tensor
+    size: Tensor
+    loss: Tensor
 
 
 class Place:
@@ -62,6 +88,14 @@ class Place:
         """What K clients do; returns named uploads (K, ...), which are summed over clients."""
         return {}
 
+    def collect(self, sums: Sums, seed: int, round: int) -> Sums:
+        """What takes the uploads of the round: the running ``sums``, or something that looks like them."""
+        return sums
+
     def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """The place's state after the round, from the sums of all uploads."""
         return own
+
+    def report(self, own: dict[str, Tensor]) -> dict[str, float]:
+        """What the round's row of the history says, by column."""
+        return {}

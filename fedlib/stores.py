@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.aggregate import Sums
 from fedlib.backbones.ngcf import FedNGCF, Triples, Values, draw_triples
-from fedlib.client import add_updates
 from fedlib.data.interactions import Split, UserItems
 from fedlib.data.negatives import NegativeSampler
 from fedlib.data.partition import Stores
 from fedlib.graph import Graph
 from fedlib.ledger import Ledger
 from fedlib.local import SGD, Adam, LocalTraining
+from fedlib.places import EMPTY
 from fedlib.state import State
 
 
@@ -29,7 +28,8 @@ class StoreWork:
     """What a store has before it while a round passes through the places.
 
     clients (1,) is the store; users (U,) are its users, and row u of ``edges`` are the training items of ``users[u]``.
-    After local training ``update`` holds what the store is about to send: ``{"item": (1, n, d), "w1.0": (1, d, d)}``.
+    After local training ``update`` holds what the store is about to send: ``{"item": (1, n, d), "w1.0": (1, d, d)}``,
+    with ``ids``, ``real``, ``size`` and ``loss`` as in :class:`~fedlib.places.Work`.
     """
 
     round: int
@@ -38,15 +38,18 @@ class StoreWork:
     users: Tensor
     edges: UserItems
     update: dict[str, Tensor] = field(default_factory=dict)
+    ids: Tensor = EMPTY
+    real: Tensor = EMPTY
+    size: Tensor = EMPTY
+    loss: Tensor = EMPTY
 
 
 @dataclass(frozen=True)
 class StoreTrained:
-    """What a store holds after local training, and the mean loss of its steps."""
+    """What a store holds after local training."""
 
     work: StoreWork
     values: Values
-    loss: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,11 @@ class StoreClients:
             triples = draw_triples(work.edges, work.users, self.sampler, local.batch, *counters)
             losses.append(descend(self.backbone, values, graph, triples, optimizer, *counters))
         work.update = {name: (values[name] - received[name])[None] for name in (*state.tables, *state.shared)}
-        return StoreTrained(work, values, sum(losses) / steps)
+        work.ids = torch.arange(state.n_items, device=state.device)[None]  # every item's row is sent
+        work.real = torch.ones_like(work.ids, dtype=torch.bool)
+        work.size = self.length[work.clients].to(next(iter(values.values())).dtype)
+        work.loss = torch.tensor([sum(losses) / steps], dtype=torch.float64)
+        return StoreTrained(work, values)
 
     def keep(self, state: State, trained: StoreTrained, t: int) -> None:
         """Store what never leaves the store: its users' vectors, and all it does not share."""
@@ -95,14 +102,6 @@ class StoreClients:
                 value[work.clients] = trained.values[name][None]
         for name, table in state.own_tables.items():
             table[work.clients] = trained.values[name][None]
-
-    def send(self, state: State, trained: StoreTrained, update: dict[str, Tensor], sums: Sums) -> None:
-        """Add the store's update to the server's running sums, every item's row included."""
-        ids = torch.arange(state.n_items, device=state.device)[None]
-        size = self.length[trained.work.clients].to(next(iter(trained.values.values())).dtype)
-        add_updates(self.backbone, state, ids, torch.ones_like(ids, dtype=torch.bool), size, update, sums)
-        sums.loss += trained.loss
-        sums.clients += 1
 
 
 def store_values(state: State, backbone: FedNGCF, store: int, users: Tensor) -> Values:
