@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -35,6 +35,8 @@ class Clients(Protocol):
     def local(self) -> LocalTraining: ...
     @property
     def length(self) -> Tensor: ...
+    @property
+    def seed(self) -> int: ...
     def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None: ...
     def receive(self, state: State, group: Tensor, t: int) -> Any: ...
     def train(self, state: State, work: Any) -> Any: ...
@@ -57,7 +59,7 @@ class UserClients:
         """Open a version of the tables whose rows clients keep, and let clients learn of each other's where they do."""
         for name, kept in state.kept.items():
             kept.open_version(t, state.tables[name])
-        if self.backbone.expansion is not None:
+        if self.backbone.expansion is not None and len(chosen):
             self.backbone.expansion.exchange(state, chosen, self.train_items, ledger)
 
     def receive(self, state: State, group: Tensor, t: int) -> Work:
@@ -75,6 +77,9 @@ class UserClients:
             negatives=0 if self.backbone.all_items else self.local.negatives, slots=self.slots,
             stream=rng.key(self.seed, "negatives", work.round),
         )  # fmt: skip
+        if len(work.flipped):
+            liars = torch.isin(chunk.clients, work.flipped)[:, None]
+            chunk = replace(chunk, label=torch.where(liars, 1 - chunk.label, chunk.label))
         params = adapted_params(state, self.backbone, chunk.clients, chunk.ids, self.train_items)
         rows = received_rows(state, chunk.clients, chunk.ids)
         trained = self.backbone.train_clients(
@@ -86,6 +91,7 @@ class UserClients:
         sent, work.update = self.backbone.disguise(chunk, update, state.n_items, stream)
         work.clients, work.ids, work.real = chunk.clients, sent.ids, sent.real_rows
         work.size, work.loss = chunk.count.to(trained.loss.dtype), trained.loss
+        work.tables, work.n_items = tuple(state.tables), state.n_items
         return chunk, trained
 
     def keep(self, state: State, trained: tuple[Chunk, Trained], t: int) -> None:

@@ -48,13 +48,21 @@ def clients_in_round(able: int, per_round: float) -> int:
     return min(wanted, able)
 
 
-def sample_clients(length: Tensor, per_round: float, seed: int, round: int) -> Tensor:
+def sample_rate(able: int, per_round: float) -> float:
+    """The share of ``able`` clients that ``per_round`` asks for: itself, or a whole number above 1 over all of them."""
+    return min(1.0, per_round / able) if per_round > 1 else per_round
+
+
+def sample_clients(length: Tensor, per_round: float, seed: int, round: int, sampling: str = "fixed") -> Tensor:
     """The clients of a round, ascending, out of those with samples; how many see :func:`clients_in_round`.
 
-    ``length`` (m,) is each client's number of samples. The draw is a function of the seed and the round alone, so a
-    resumed run draws the same clients.
+    ``length`` (m,) is each client's number of samples. ``sampling`` "poisson": each with probability
+    :func:`sample_rate`, independently of all others, so that there may be none. The draw is a function of the seed and
+    the round alone, so a resumed run draws the same clients.
     """
     able = length.nonzero().squeeze(1)
+    if sampling == "poisson":
+        return able[rng.uniform(rng.key(seed, "clients", round), able) < sample_rate(len(able), per_round)]
     wanted = clients_in_round(len(able), per_round)
     if wanted == len(able):
         return able

@@ -10,8 +10,10 @@ server averages what comes back (McMahan et al., AISTATS 2017, Algorithm 1). :fu
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -21,10 +23,11 @@ from fedlib.backbones.base import Backbone
 from fedlib.backbones.ngcf import FedNGCF
 from fedlib.checkpoint import Checkpoints
 from fedlib.client import Clients, UserClients, send
-from fedlib.cohort import AllItems, Slots, chunks, sample_clients
+from fedlib.cohort import AllItems, Slots, chunks, clients_in_round, sample_clients, sample_rate
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
 from fedlib.evaluate import evaluate
+from fedlib.faults import Faults, Mishaps, Reliable
 from fedlib.items import ItemTable
 from fedlib.ledger import Ledger, account
 from fedlib.local import LocalTraining
@@ -39,7 +42,7 @@ from fedlib.options import (
     validate,
     validate_clients,
 )
-from fedlib.places import Place, Work
+from fedlib.places import Place, Plan, Work
 from fedlib.result import Result
 from fedlib.state import State, initial_state
 from fedlib.stores import StoreClients
@@ -56,7 +59,9 @@ def federate(
     protect: Place | None = None,
     local: LocalTraining | None = None,
     *,
+    faults: Faults | None = None,
     clients_per_round: float = 1.0,
+    sampling: str = "fixed",
     rounds: int = 100,
     seed: int = 0,
     executor: str = "vectorized",
@@ -76,11 +81,14 @@ def federate(
     ``data`` is a split, e.g. ``load("ml-100k").leave_one_out(seed=0)``; ``backbone`` the model of one client;
     ``items``, ``augment``, ``select`` and ``protect`` the four places; ``local`` how a client trains.
 
-    ``clients_per_round``: a share in (0, 1] or a whole number above 1. ``executor``: "vectorized" trains ``chunk``
-    clients at once, "loop" one after the other. ``checkpoint``: a folder to save to every ``checkpoint_every`` rounds;
-    with ``resume`` the run goes on from the newest checkpoint there. ``max_memory``: bytes the clients' private state
-    may take (default: the machine's memory). ``evaluate_every`` rounds, and after the last one, all users are evaluated
-    at the cut-offs ``ks``. ``progress`` shows a line on a terminal.
+    ``faults``: what goes wrong with clients, and the server's check of every upload (:class:`~fedlib.faults.Faults`).
+    ``clients_per_round``: a share in (0, 1] or a whole number above 1. ``sampling``: "fixed" draws that many clients,
+    "poisson" each client with that probability, so that their number varies and may be 0.
+    ``executor``: "vectorized" trains ``chunk`` clients at once, "loop" one after the other. ``checkpoint``: a folder to
+    save to every ``checkpoint_every`` rounds; with ``resume`` the run goes on from the newest checkpoint there.
+    ``max_memory``: bytes the clients' private state may take (default: the machine's memory). ``evaluate_every``
+    rounds, and after the last one, all users are evaluated at the cut-offs ``ks``. ``progress`` shows a line on a
+    terminal.
 
     Two runs with the same arguments and the same number of threads on a CPU are equal bit for bit.
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
@@ -90,16 +98,21 @@ def federate(
     places = {
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
     }
-    validate(data, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks)
+    validate(data, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks, sampling)
     validate_clients(data, backbone, places, local, chunk)
     local = resolved(local, data, backbone, clients_per_round)
-    config = describe(backbone, places, local, clients_per_round, seed, dtype, evaluate_every, ks)
+    config = describe(backbone, places, local, faults, clients_per_round, sampling, seed, dtype, evaluate_every, ks)
     where, n = pick_device(device), data.data.n_items
     clients = _clients(data, backbone, local, seed, where)
     state = initial_state(backbone, items, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
                           max_memory=physical_memory() if max_memory is None else max_memory,
                           stores=data.stores)  # fmt: skip
-    state.places = {name: place.init(data, seed) for name, place in places.items()}
+    plan = planned(backbone, clients.length, clients_per_round, sampling, rounds)
+    state.places = {name: place.init(data, seed) | place.plan(plan) for name, place in places.items()}
+    reliable = faults or Reliable()
+    reliable.plan(plan, n)
+    if faults is not None:
+        state.places["faults"] = {}
     saved = Checkpoints(checkpoint, config | data_identity(data))
     history, ledger = saved.begin(state, rounds, resume=resume)
     size = 1 if executor == "loop" or data.stores else chunk or default_chunk(where)
@@ -107,10 +120,11 @@ def federate(
 
     for t in range(state.round, rounds):
         start = time.perf_counter()
-        chosen = sample_clients(clients.length.cpu(), clients_per_round, seed, t).to(where)  # S_t
-        sums = one_round(clients, places, state, chosen, size, ledger, t)
+        chosen = sample_clients(clients.length.cpu(), clients_per_round, seed, t, sampling).to(where)  # S_t
+        sums, told = one_round(clients, places, reliable, state, chosen, size, ledger, t)
         state.round, last = t + 1, t + 1 == rounds
-        row = {"round": t + 1, "clients": sums.clients, "loss": sums.loss / sums.clients}
+        row: dict[str, Any] = {"round": t + 1, "clients": sums.clients}
+        row |= {"loss": sums.loss / sums.clients if sums.clients else math.nan} | told
         row |= {f"bytes_{way}": ledger.bytes(t + 1, way) for way in ("down", "up")}
         row["seconds"] = time.perf_counter() - start
         if last or (t + 1) % evaluate_every == 0:
@@ -135,25 +149,54 @@ def timed_evaluation(state: State, backbone: Backbone, data: Split, ks: tuple[in
 
 
 def one_round(
-    clients: Clients, places: dict[str, Place], state: State, chosen: torch.Tensor, size: int, ledger: Ledger, t: int
-) -> Sums:
-    """Round t: send the model to the ``chosen`` clients, train them ``size`` at a time, average what they send."""
-    message = {name: place.broadcast(state.places[name], state) for name, place in places.items()}
-    clients.begin(state, chosen, ledger, t)
-    server = clients.backbone.server
-    sums = zero_sums(state.tables, state.shared, clients.backbone.aggregate_items)
+    clients: Clients, places: dict[str, Place], faults: Reliable, state: State, chosen: torch.Tensor, size: int,
+    ledger: Ledger, t: int,
+) -> tuple[Sums, dict[str, Any]]:  # fmt: skip
+    """Round t: send the model to the ``chosen`` clients, train them ``size`` at a time, average what they send.
 
-    for group in chunks(chosen, clients.length, size):
-        work = clients.receive(state, group, t)
+    Returns the sums, and what the history says beside them.
+    """
+    message, mishaps = {name: place.broadcast(state.places[name], state) for name, place in places.items()}, Mishaps()
+    sums = zero_sums(state.tables, state.shared, clients.backbone.aggregate_items)
+    if "protect" in places:
+        sums = places["protect"].collect(sums, clients.seed, t)
+    chosen = faults.answering(chosen, clients.seed, t, mishaps)
+    clients.begin(state, chosen, ledger, t)
+
+    groups = chunks(chosen, clients.length, size)
+    for group, received in faults.groups(groups, state, clients.seed, t, mishaps):
+        work = clients.receive(received, group, t)
+        work.flipped = faults.flipped(group, clients.seed)
         for name in ("augment", "select", "items"):
             visit(name, places, work, message, sums)
-        trained = clients.train(state, work)
+        trained = clients.train(received, work)
         clients.keep(state, trained, t)
         visit("protect", places, work, message, sums)
-        send(clients.backbone, state, work, sums)
+        faults.arriving(work, state, clients.seed, mishaps)
+        if len(work.clients):
+            send(clients.backbone, state, work, sums)
 
-    account(ledger, clients.backbone, state, message, sums, t + 1)
+    sums.received, skipped = mishaps.received, faults.too_few(sums.clients)
+    state.places |= {"faults": memory} if (memory := faults.remember(state)) else {}
+    told = faults.row(mishaps, skipped)
+    if skipped:
+        account(ledger, clients.backbone, state, message, sums, t + 1)
+        return sums, told
     hand_over("protect", places, sums, state)  # first, because it may have to unmask the sums
+    account(ledger, clients.backbone, state, message, sums, t + 1)
+    step(clients, state, sums)
+    for name in ("augment", "select", "items"):
+        hand_over(name, places, sums, state)
+    for name, place in places.items():
+        told |= place.report(state.places[name])
+    return sums, told
+
+
+def step(clients: Clients, state: State, sums: Sums) -> None:
+    """The server's step: to the weighted mean of what it was sent, or as its optimiser says. No upload, no step."""
+    server = clients.backbone.server
+    if not any(bool(weight.any()) for weight in sums.weight.values()):
+        return
     for named in (state.tables, state.shared):
         for name, value in named.items():
             mean = weighted_mean(value, sums.delta[name], sums.weight[name])
@@ -163,9 +206,15 @@ def one_round(
                 named[name] = server.step(name, value, mean, sums.weight[name], state.server, clients.local.lr)
     if server is not None:
         state.server["steps"] += 1
-    for name in ("augment", "select", "items"):
-        hand_over(name, places, sums, state)
-    return sums
+
+
+def planned(backbone: Backbone, length: torch.Tensor, clients_per_round: float, sampling: str, rounds: int) -> Plan:
+    """What the run is going to do."""
+    able = int((length > 0).sum())
+    cohort = float(clients_in_round(able, clients_per_round))
+    if sampling == "poisson":
+        cohort = able * sample_rate(able, clients_per_round)
+    return Plan(backbone, able, cohort, "all" if cohort == able else sampling, rounds)
 
 
 def visit(name: str, places: dict[str, Place], work: Work, message: dict[str, dict], sums: Sums) -> None:

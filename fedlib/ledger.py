@@ -35,10 +35,10 @@ class Ledger:
         self.rows.append(dict(zip(COLUMNS, row, strict=True)))
 
     def record_ragged(
-        self, round: int, direction: str, tensor: str, shape: str, dtype: str, clients: int, total: int
+        self, round: int, direction: str, tensor: str, shape: str, dtype: str, clients: int, total: float
     ) -> None:
         """Note ``total`` bytes that differ from client to client; ``bytes_per_client`` is then a mean."""
-        row = (round, direction, tensor, shape, dtype, clients, total / clients, total)
+        row = (round, direction, tensor, shape, dtype, clients, total / max(clients, 1), total)
         self.rows.append(dict(zip(COLUMNS, row, strict=True)))
 
     def bytes(self, round: int, direction: str) -> int:
@@ -55,10 +55,14 @@ def account(
 ) -> None:
     """Enter what a round sent: the model and the places' messages down, its parts and the places' uploads up."""
     for name, value in {**state.tables, **state.shared}.items():
-        ledger.record(round, "down", name, value, sums.clients)
+        ledger.record(round, "down", name, value, sums.received)
     for place, added in message.items():
         for name, value in added.items():
-            ledger.record(round, "down", f"{place}/{name}", value, sums.clients)
+            ledger.record(round, "down", f"{place}/{name}", value, sums.received)
+    if sums.sent is not None:
+        for tensor, shape, dtype, size in sums.sent:
+            ledger.record_ragged(round, "up", tensor, shape, dtype, sums.clients, size * sums.clients)
+        return
     for name, value in {**state.tables, **state.shared}.items():
         ledger.record(round, "up", name, value, sums.clients)
     for name, table in state.tables.items():

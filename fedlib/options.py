@@ -14,6 +14,7 @@ from fedlib.backbones.base import Backbone
 from fedlib.cohort import clients_in_round
 from fedlib.data.interactions import Split
 from fedlib.errors import InputError
+from fedlib.faults import Faults
 from fedlib.local import LocalTraining
 from fedlib.places import Place
 
@@ -22,7 +23,7 @@ EXECUTORS = ("vectorized", "loop")
 
 def validate(
     data: Split, local: LocalTraining, clients_per_round: float, rounds: int, executor: str,
-    chunk: int | None, evaluate_every: int, checkpoint_every: int, ks: tuple[int, ...],
+    chunk: int | None, evaluate_every: int, checkpoint_every: int, ks: tuple[int, ...], sampling: str,
 ) -> None:  # fmt: skip
     """Raise InputError, in one sentence, for arguments that make no sense."""
     whole = {"rounds": rounds, "chunk": 1 if chunk is None else chunk, "evaluate_every": evaluate_every}
@@ -50,6 +51,8 @@ def validate(
         raise InputError(
             f"clients_per_round must be a share in (0, 1] or a whole number above 1, not {clients_per_round}."
         )
+    if sampling not in ("fixed", "poisson"):
+        raise InputError(f'sampling must be "fixed" or "poisson", not "{sampling}".')
     clients = len(data.client_sizes)
     if clients_per_round > clients:
         raise InputError(f"clients_per_round is {clients_per_round:g}, but there are only {clients} clients.")
@@ -101,15 +104,17 @@ def resolved(local: LocalTraining, data: Split, backbone: Backbone, clients_per_
 
 
 def describe(
-    backbone: Backbone, places: dict[str, Place], local: LocalTraining, clients_per_round: float, seed: int,
-    dtype: torch.dtype, evaluate_every: int, ks: tuple[int, ...],
+    backbone: Backbone, places: dict[str, Place], local: LocalTraining, faults: Faults | None, clients_per_round: float,
+    sampling: str, seed: int, dtype: torch.dtype, evaluate_every: int, ks: tuple[int, ...],
 ) -> dict[str, Any]:  # fmt: skip
     """Everything that shapes a run's numbers, as JSON-able values."""
     return {
         "backbone": backbone.config(),
         "places": {name: {"name": type(place).__name__, **_plain(vars(place))} for name, place in places.items()},
         "local": _plain(vars(local)),
+        "faults": None if faults is None else _plain(vars(faults)),
         "clients_per_round": clients_per_round,
+        "sampling": sampling,
         "seed": seed,
         "dtype": str(dtype).removeprefix("torch."),
         "evaluate_every": evaluate_every,

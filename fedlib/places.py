@@ -9,8 +9,9 @@ A place is any object with these functions. ``federate`` calls them and knows no
 ``server``     what becomes of the summed uploads: its state after the round
 =============  =====================================================================================================
 
-and two more for those that need them: ``collect`` (take a round's uploads one client at a time, where a running sum
-will not do) and ``report`` (what the round's row of the history says about the place).
+and three more for those that need them: ``plan`` (what it has to know of the run beforehand), ``collect`` (take a
+round's uploads one client at a time, where a running sum will not do) and ``report`` (what the round's row of the
+history says about the place).
 
 ``augment`` (which outside interactions join a client), ``select`` (which samples it trains on) and ``items`` (what an
 item looks like) act before local training, ``protect`` (what may leave the device) after it. The state is part of the
@@ -30,6 +31,7 @@ from fedlib.data.interactions import Split
 
 if TYPE_CHECKING:
     from fedlib.aggregate import Sums
+    from fedlib.backbones.base import Backbone
     from fedlib.state import State
 
 EMPTY = torch.empty(0)
@@ -45,6 +47,8 @@ class Work:
     After local training ``update`` holds what each client is about to send, ``{"item": (K, R, d),
     "mlp.linear0.weight": (K, ...)}``, differences to what it received. Its rows of an item table are those of items
     ``ids`` (K, R) where ``real`` (K, R); ``size`` (K,) is its number of samples, ``loss`` (K,) its mean loss.
+    ``tables`` names the parts of the update that are item rows, ``n_items`` is n. ``flipped`` are those of the clients
+    that train with likes and dislikes exchanged (:class:`~fedlib.faults.Faults`).
     """
 
     round: int
@@ -58,6 +62,9 @@ class Work:
     real: Tensor = EMPTY
     size: Tensor = EMPTY
     loss: Tensor = EMPTY
+    tables: tuple[str, ...] = ()
+    n_items: int = 0
+    flipped: Tensor = EMPTY
 
 
 class Upload(Protocol):
@@ -71,6 +78,23 @@ class Upload(Protocol):
     real: Tensor
     size: Tensor
     loss: Tensor
+    tables: tuple[str, ...]
+    n_items: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do, for places that have to know it beforehand.
+
+    ``able`` clients have samples; ``cohort`` of them take part in a round, or are expected to; ``sampling`` is "all",
+    "fixed" (that many, without replacement) or "poisson" (each with probability cohort / able).
+    """
+
+    backbone: Backbone
+    able: int
+    cohort: float
+    sampling: str
+    rounds: int
 
 
 class Place:
@@ -78,6 +102,10 @@ class Place:
 
     def init(self, split: Split, seed: int) -> dict[str, Tensor]:
         """The place's own state before the first round."""
+        return {}
+
+    def plan(self, plan: Plan) -> dict[str, Tensor]:
+        """What joins its own state because of what the run is going to do; InputError where it cannot take part."""
         return {}
 
     def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:

@@ -42,6 +42,9 @@ class StoreWork:
     real: Tensor = EMPTY
     size: Tensor = EMPTY
     loss: Tensor = EMPTY
+    tables: tuple[str, ...] = ()
+    n_items: int = 0
+    flipped: Tensor = EMPTY
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class StoreClients:
         work.ids = torch.arange(state.n_items, device=state.device)[None]  # every item's row is sent
         work.real = torch.ones_like(work.ids, dtype=torch.bool)
         work.size = self.length[work.clients].to(next(iter(values.values())).dtype)
+        work.tables, work.n_items = tuple(state.tables), state.n_items
         work.loss = torch.tensor([sum(losses) / steps], dtype=torch.float64)
         return StoreTrained(work, values)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +39,30 @@ def test_sampled_clients() -> None:
     assert len(sample_clients(length, 1e-9, 5, 3)) == 1
     often = torch.cat([sample_clients(length, 0.1, 5, t) for t in range(600)])
     assert torch.bincount(often, minlength=200)[length > 0].float().sub(600 * 17 / 171).abs().max() < 5 * 7.4
+
+
+def test_a_poisson_cohort_is_independent_coins() -> None:
+    """Over 400 rounds of 500 clients: each client and each pair as often as it should be, sizes binomial."""
+    rounds, m, q = 400, 500, 0.1
+    drawn, everybody = torch.zeros(rounds, m, dtype=torch.float64), torch.ones(m)
+    for t in range(rounds):
+        cohort = sample_clients(everybody, q, 0, t, "poisson")
+        assert torch.equal(cohort, cohort.unique()), "ascending, nobody twice"
+        drawn[t, cohort] = 1
+    sizes = drawn.sum(1)
+    assert abs(sizes.mean().item() - q * m) < 5 * math.sqrt(q * (1 - q) * m / rounds)
+    assert sizes.var().item() == pytest.approx(q * (1 - q) * m, rel=5 * math.sqrt(2 / rounds))
+    assert (drawn.mean(0) - q).abs().max() < 5 * math.sqrt(q * (1 - q) / rounds)
+    follows = (drawn[1:] * drawn[:-1]).mean().item()
+    assert follows == pytest.approx(q * q, rel=0.1), "who was drawn last round is drawn again as often as anybody"
+
+
+def test_a_poisson_cohort_may_be_empty_or_everybody_with_samples() -> None:
+    length = torch.tensor([3, 0, 1, 2, 9])
+    assert any(len(sample_clients(length, 0.05, 0, t, "poisson")) == 0 for t in range(50))
+    assert sample_clients(length, 1.0, 0, 0, "poisson").tolist() == [0, 2, 3, 4]
+    often = [len(sample_clients(torch.ones(100), 20, 0, t, "poisson")) for t in range(200)]
+    assert abs(sum(often) / 200 - 20) < 5 * math.sqrt(16 / 200)  # a number asks for a share
 
 
 def test_chunks_sort_by_length_and_lose_nobody() -> None:

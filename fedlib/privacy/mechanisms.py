@@ -2,7 +2,7 @@ r"""Clipping, noise and the draw of a round's clients, from which user-level dif
 
 A round of DP-FedAvg (McMahan et al., *Learning Differentially Private Recurrent Language Models*, ICLR 2018):
 
-1. the server draws the cohort with :func:`poisson_cohort`;
+1. the server draws the cohort (:func:`fedlib.cohort.sample_clients`);
 2. each client scales its whole update down to the norm S with :func:`clip_update`;
 3. the server sums with equal weights, adds :func:`gaussian_sum_noise` of standard deviation :math:`zS` and divides by
    the cohort it expected, :func:`dp_mean`.
@@ -95,14 +95,3 @@ def plain_noise(update: Mapping[str, Tensor], variance: float, stream: int, clie
         noise = rng.normal(rng.key(stream, name), clients[:, None], number).view(value.shape)
         noisy[name] = value + (variance**0.5 * noise).to(value.dtype)
     return noisy
-
-
-def poisson_cohort(n_clients: int, rate: float, seed: int, round: int) -> Tensor:
-    """The clients of a round, ascending: each of them with probability ``rate``, independently of all others.
-
-    The cohort's size varies and may be 0. That round still counts and still releases its noise, as a mean over nobody:
-    to leave it out would tell that nobody was drawn. No client may be left out for having been in an earlier round.
-    """
-    if not 0 < rate <= 1:
-        raise InputError(f"A sample rate of {rate} is no share of the clients: it lies in (0, 1].")
-    return (rng.uniform(rng.key(seed, "clients", round), torch.arange(n_clients)) < rate).nonzero().squeeze(1)

@@ -16,7 +16,6 @@ from fedlib.privacy.mechanisms import (
     dp_mean,
     gaussian_sum_noise,
     plain_noise,
-    poisson_cohort,
     update_norms,
 )
 
@@ -115,28 +114,6 @@ def test_plain_noise_does_not_depend_on_how_far_the_rows_are_padded() -> None:
     assert torch.equal(wide[:, :3], narrow)
 
 
-def test_a_poisson_cohort_is_independent_coins() -> None:
-    """Over 400 rounds of 500 clients: each client and each pair as often as it should be, sizes binomial."""
-    rounds, m, q = 400, 500, 0.1
-    drawn = torch.zeros(rounds, m, dtype=torch.float64)
-    for t in range(rounds):
-        cohort = poisson_cohort(m, q, 0, t)
-        assert torch.equal(cohort, cohort.unique()), "ascending, nobody twice"
-        drawn[t, cohort] = 1
-    sizes = drawn.sum(1)
-    assert abs(sizes.mean().item() - q * m) < 5 * math.sqrt(q * (1 - q) * m / rounds)
-    assert sizes.var().item() == pytest.approx(q * (1 - q) * m, rel=5 * math.sqrt(2 / rounds))
-    assert (drawn.mean(0) - q).abs().max() < 5 * math.sqrt(q * (1 - q) / rounds)
-    follows = (drawn[1:] * drawn[:-1]).mean().item()
-    assert follows == pytest.approx(q * q, rel=0.1), "who was drawn last round is drawn again as often as anybody"
-
-
-def test_a_poisson_cohort_may_be_empty_or_everybody() -> None:
-    assert any(len(poisson_cohort(5, 0.05, 0, t)) == 0 for t in range(50))
-    assert torch.equal(poisson_cohort(5, 1.0, 0, 0), torch.arange(5))
-    assert not torch.equal(poisson_cohort(100, 0.5, 0, 0), poisson_cohort(100, 0.5, 1, 0))
-
-
 @pytest.mark.parametrize("bound", [0.0, -1.0, math.nan])
 def test_a_bound_that_is_none_is_refused(bound: float) -> None:
     with pytest.raises(InputError, match="above 0"):
@@ -148,6 +125,3 @@ def test_other_numbers_that_make_no_sense_are_refused() -> None:
         dp_mean(torch.zeros(1), 0, torch.zeros(1))
     with pytest.raises(InputError, match=r"variance -0\.1"):
         plain_noise({}, -0.1, 0, torch.arange(1))
-    for rate in (0.0, 1.5):
-        with pytest.raises(InputError, match=r"lies in \(0, 1\]"):
-            poisson_cohort(10, rate, 0, 0)
