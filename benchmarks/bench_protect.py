@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,32 +13,12 @@ from torch import Tensor
 
 from benchmarks.machine import peak_mb, seconds
 from fedlib import FedMF, LocalTraining, Place, federate, load, rng
-from fedlib.aggregate import Sums
 from fedlib.data.interactions import Split
-from fedlib.places import Work
-from fedlib.privacy.mechanisms import clip_update, gaussian_sum_noise
+from fedlib.privacy.mechanisms import gaussian_sum_noise
+from fedlib.privacy.protect import UserLevelDP
 from fedlib.robust import coordinate_median, multi_krum, norm_bound, trimmed_mean
-from fedlib.state import State
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class ClipAndNoise(Place):
-    """Clip every client's update, and add noise to the sums."""
-
-    bound: float
-    std: float
-
-    def client(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
-        work.update = clip_update(work.update, self.bound)[0]
-        return {}
-
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
-        for name, total in sums.delta.items():
-            stream = rng.key(0, f"noise {name}", state.round)
-            total += gaussian_sum_noise(tuple(total.shape), self.std, stream)
-        return own
 
 
 def dp_round(name: str, count: int = 8) -> Row:
@@ -51,11 +30,12 @@ def dp_round(name: str, count: int = 8) -> Row:
                         evaluate_every=rounds, device="cpu")  # fmt: skip
 
     few = split.data.keep_users(torch.arange(40), "forty users").leave_one_out(seed=0)
-    plain, same = (run(protect, few, 2).state.tensors() for protect in (None, ClipAndNoise(1e9, 0.0)))
+    idle = UserLevelDP(clip=1e9, noise_multiplier=1e-20)
+    plain, same = (run(protect, few, 2).state.tensors() for protect in (None, idle))
     assert all(torch.equal(same[key], value) for key, value in plain.items()), "clipping at 1e9 changed a number"
     without, protected = (
         statistics.median(run(protect, split, count).history["seconds"].tolist()[2:])
-        for protect in (None, ClipAndNoise(0.1, 0.1))
+        for protect in (None, UserLevelDP(clip=0.1, noise_multiplier=1.0))
     )
     return {"name": f"FedMF round with clipping and noise, {name}", "seconds": protected, "asked": "1.2 x without",
             "peak_mb": peak_mb(), "note": f"{protected / without:.2f} x without"}  # fmt: skip

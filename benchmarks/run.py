@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import bench_backbones, bench_engine, bench_graph, bench_ranking, machine
+from benchmarks import bench_backbones, bench_engine, bench_graph, bench_protect, bench_ranking, bench_secagg, machine
 from fedlib import FedMF, PFedRec
 
 Row = dict[str, Any]
@@ -37,6 +37,9 @@ def benchmarks() -> dict[str, tuple[int, Callable[..., Any], tuple]]:
         "ngcf-gowalla": (1, bench_graph.ngcf_epoch, ("gowalla",)),
         "ngcf-yelp2018": (1, bench_graph.ngcf_epoch, ("yelp2018",)),
         "stores-gowalla": (1, bench_graph.fedngcf_round, ()),
+        "secagg": (1, bench_secagg.secure_sums, ()),
+        "protect": (1, bench_protect.dp_round, ("ml-100k",)),
+        "robust": (1, bench_protect.robust_rules, ()),
         "chunk": (1, bench_engine.best_chunk, ("cpu",)),
     }
     if torch.cuda.is_available():

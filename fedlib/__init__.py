@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 _HOME = {
     "FCF": "fedlib.backbones",
     "FCFALS": "fedlib.backbones",
+    "Faults": "fedlib.faults",
     "FedAvg": "fedlib.backbones",
     "FedMF": "fedlib.backbones",
     "FedNCF": "fedlib.backbones",
@@ -15,10 +16,15 @@ _HOME = {
     "FedRAP": "fedlib.backbones",
     "InputError": "fedlib.errors",
     "ItemTable": "fedlib.items",
+    "LocalDP": "fedlib.privacy.protect",
     "LocalTraining": "fedlib.local",
     "PFedRec": "fedlib.backbones",
     "Place": "fedlib.places",
+    "PlainNoise": "fedlib.privacy.protect",
     "Result": "fedlib.result",
+    "RobustAggregation": "fedlib.robust",
+    "SecureAggregation": "fedlib.privacy.secure",
+    "UserLevelDP": "fedlib.privacy.protect",
     "federate": "fedlib.federation",
     "load": "fedlib.data",
     "load_result": "fedlib.result",
@@ -37,12 +43,18 @@ if TYPE_CHECKING:
     from fedlib.backbones import PFedRec as PFedRec
     from fedlib.data import load as load
     from fedlib.errors import InputError as InputError
+    from fedlib.faults import Faults as Faults
     from fedlib.federation import federate as federate
     from fedlib.items import ItemTable as ItemTable
     from fedlib.local import LocalTraining as LocalTraining
     from fedlib.places import Place as Place
+    from fedlib.privacy.protect import LocalDP as LocalDP
+    from fedlib.privacy.protect import PlainNoise as PlainNoise
+    from fedlib.privacy.protect import UserLevelDP as UserLevelDP
+    from fedlib.privacy.secure import SecureAggregation as SecureAggregation
     from fedlib.result import Result as Result
     from fedlib.result import load_result as load_result
+    from fedlib.robust import RobustAggregation as RobustAggregation
 
 
 def __getattr__(name: str) -> Any:
