@@ -8,5 +8,9 @@ class InputError(ValueError):
     """
 
 
+class TooFewClients(InputError):
+    """A secure sum that fewer clients have lasted to than its threshold: the round is skipped."""
+
+
 class DivergedError(InputError):
     """Training has produced scores that are not finite numbers, as too large a learning rate does."""

@@ -78,7 +78,7 @@ class Reliable:
         """Whether a round with so many uploads is skipped."""
         return False
 
-    def row(self, mishaps: Mishaps, skipped: bool) -> dict[str, Any]:
+    def row(self, mishaps: Mishaps) -> dict[str, Any]:
         """The columns of the round's row of the history."""
         return {}
 
@@ -203,10 +203,10 @@ class Faults(Reliable):
         """Fewer than ``least``."""
         return clients < self.least
 
-    def row(self, mishaps: Mishaps, skipped: bool) -> dict[str, Any]:
-        """Clients lost, late and refused, the reasons for the last, and whether the round was skipped."""
+    def row(self, mishaps: Mishaps) -> dict[str, Any]:
+        """Clients lost, late and refused, and the reasons for the last."""
         lost = {f"lost {when}": getattr(mishaps, when) for when in ("before", "during", "after")}
-        why = {"refused": len(mishaps.reasons), "reasons": " ".join(mishaps.reasons), "skipped": skipped}
+        why = {"refused": len(mishaps.reasons), "reasons": " ".join(mishaps.reasons)}
         return lost | {"late": mishaps.late} | why
 
     def too_late(self, upload: Upload, seed: int) -> Tensor:

@@ -26,6 +26,7 @@ from fedlib.client import Clients, UserClients, send
 from fedlib.cohort import AllItems, Slots, chunks, clients_in_round, sample_clients, sample_rate
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
+from fedlib.errors import TooFewClients
 from fedlib.evaluate import evaluate
 from fedlib.faults import Faults, Mishaps, Reliable
 from fedlib.items import ItemTable
@@ -178,12 +179,16 @@ def one_round(
 
     sums.received, skipped = mishaps.received, faults.too_few(sums.clients)
     state.places |= {"faults": memory} if (memory := faults.remember(state)) else {}
-    told = faults.row(mishaps, skipped)
-    if skipped:
-        account(ledger, clients.backbone, state, message, sums, t + 1)
-        return sums, told
-    hand_over("protect", places, sums, state)  # first, because it may have to unmask the sums
+    told = faults.row(mishaps)
+    try:
+        if not skipped:
+            hand_over("protect", places, sums, state)  # first, because it may have to unmask the sums
+    except TooFewClients as err:
+        skipped, told["reasons"] = True, str(err)
+    told["skipped"] = skipped
     account(ledger, clients.backbone, state, message, sums, t + 1)
+    if skipped:
+        return sums, told
     step(clients, state, sums)
     for name in ("augment", "select", "items"):
         hand_over(name, places, sums, state)

@@ -184,3 +184,36 @@ def test_real_data(real_data: Path) -> None:
     # One item table of 1,682 x 32 floats goes to each client and back.
     assert [row["bytes_up"] for row in written["history"]] == [943 * 1682 * 32 * 4] * 2
     assert written["config"]["local"]["lr_items"] == pytest.approx(13_456) or written["config"]["settings"] == "tuned"
+
+
+@pytest.mark.parametrize(
+    ("protect", "column"),
+    [(["secagg"], "clipped"), (["user-dp", "--clip", "0.1", "--dp-epsilon", "8"], "epsilon"), (["local-dp"], None),
+     (["local-dp", "--dp-epsilon", "2"], None), (["noise"], None)],
+)  # fmt: skip
+def test_what_protects_an_upload_is_in_the_result(protect: list[str], column: str | None) -> None:
+    how = ["--rounds", "2", "--lr", "0.1", "--clients-per-round", "0.1", "--sampling", "poisson"]
+    told = report(*FEDMF, *how, "--protect", *protect)
+    assert told["config"]["sampling"] == "poisson" and told["config"]["places"].keys() == {"items", "protect"}
+    if column:
+        assert all(column in row for row in told["history"])
+    if protect[:1] == ["user-dp"]:
+        assert told["history"][-1]["epsilon"] <= 8
+    if "2" in protect:
+        assert told["config"]["places"]["protect"]["scale"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--clip", "1"], "--clip is for"),
+        (["--dp-epsilon", "1", "--protect", "secagg"], "--dp-epsilon is for"),
+        (["--protect", "user-dp", "--clip", "1"], "needs --clip"),
+        (["--protect", "user-dp", "--clip", "0", "--dp-epsilon", "1"], "not a positive number"),
+        (["--protect", "trust"], "not one of none"),
+    ],
+)
+def test_protections_that_mean_nothing_are_refused(
+    capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    assert told in refusal(capsys, [*FEDMF, *options])

@@ -20,6 +20,7 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 LARGEST = 2**31 - 1
 GROWTH = 1000
 GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
+PROTECT = ("none", "secagg", "user-dp", "local-dp", "noise")
 PARTITIONS = ("random", "uniform", "beta")
 VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
 T = TypeVar("T", "RunOptions", "TuneOptions", "ReproduceOptions")
@@ -176,6 +177,10 @@ class RunOptions(Options):
     table: Annotated[Path | None, path("FILE", "A table of `fedlib tune`, read in place of fedlib's own.")] = None
     topk: Annotated[str, text("K,K,...", "The K of HR@K, NDCG@K and so on.")] = "5,10,20"
     evaluate_every: Annotated[int, whole("Rounds between two evaluations.")] = 1
+    protect: Annotated[str, words(*PROTECT, help="What may leave a device.")] = "none"
+    clip: Annotated[float | None, parsed(rate, "NUMBER", "Bound of --protect on an update.", "by --protect")] = None
+    dp_epsilon: Annotated[float | None, parsed(rate, "NUMBER", "Privacy of user-dp, local-dp.", "by --protect")] = None
+    sampling: Annotated[str, words("fixed", "poisson", help="How a round's clients are drawn.")] = "fixed"
     checkpoint: Annotated[Path | None, path("DIR", "A folder to save the state in.")] = None
     checkpoint_every: Annotated[int, whole("Rounds between two checkpoints.")] = 10
     resume: Annotated[bool, switch("--resume", "Go on from the newest checkpoint, where there is one.")] = False

@@ -20,6 +20,7 @@ from fedlib.commands.training import (
     default_lr,
     is_centralised,
     local_training,
+    protection,
     read_split,
     setting,
     threads,
@@ -63,6 +64,7 @@ def check(options: RunOptions) -> None:
     """Raise InputError for what is wrong before anything is read or trained."""
     check_combination(options)
     cutoffs(options.topk)
+    protection(options)
     if options.lr_items is not None and options.lr is None:
         raise InputError("--lr-items needs --lr, so that no given rate is mixed with a tuned one.")
     if options.lr is not None and options.table is not None:
@@ -99,6 +101,7 @@ def federated(
     result = train(
         options, split, backbone, local, ks=cutoffs(options.topk), evaluate_every=options.evaluate_every,
         checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every, resume=options.resume,
+        protect=protection(options), sampling=options.sampling,
     )  # fmt: skip
     history = plain_rows(result.history)
     config = {

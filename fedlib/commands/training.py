@@ -10,7 +10,7 @@ import torch
 
 from fedlib.backbones import Backbone
 from fedlib.commands.models import DEFAULT_LR, MODELS, OF_STORES, UNUSED, Variant
-from fedlib.commands.options import Options, flag
+from fedlib.commands.options import Options, RunOptions, flag
 from fedlib.data import load
 from fedlib.data.interactions import Split
 from fedlib.data.partition import at_random, by_degree
@@ -18,6 +18,8 @@ from fedlib.errors import InputError
 from fedlib.federation import federate
 from fedlib.local import LocalTraining
 from fedlib.options import resolved
+from fedlib.places import Place
+from fedlib.privacy.protect import LocalDP, PlainNoise, UserLevelDP
 from fedlib.result import Result
 from fedlib.settings import Row
 
@@ -129,6 +131,29 @@ def setting(options: Options, split: Split, backbone: Backbone) -> Row:
         "negatives_from": local_training(options, split, backbone, 1.0, 1.0).negatives_from,
         "dim": backbone.dim,
     }
+
+
+def protection(options: RunOptions) -> Place | None:
+    """The place behind --protect, --clip and --dp-epsilon. Raises InputError where they mean nothing together."""
+    clip, target = options.clip, options.dp_epsilon
+    if options.protect in ("none", "noise", "secagg") and target is not None:
+        raise InputError("--dp-epsilon is for --protect user-dp and local-dp.")
+    if options.protect in ("none", "noise") and clip is not None:
+        raise InputError("--clip is for --protect secagg, user-dp and local-dp.")
+    if options.protect == "noise":
+        return PlainNoise()
+    if options.protect == "secagg":
+        from fedlib.privacy.secure import SecureAggregation  # cryptography is an extra
+
+        return SecureAggregation() if clip is None else SecureAggregation(clip=clip)
+    if options.protect == "local-dp":
+        bound = LocalDP.clip if clip is None else clip
+        return LocalDP(clip=bound, scale=LocalDP.scale if target is None else 2 * bound / target)
+    if options.protect == "user-dp":
+        if clip is None or target is None:
+            raise InputError("--protect user-dp needs --clip, the bound of an update's norm, and --dp-epsilon.")
+        return UserLevelDP(clip=clip, epsilon=target)
+    return None
 
 
 def train(options: Options, split: Split, backbone: Backbone, local: LocalTraining, **how: Any) -> Result:

@@ -28,17 +28,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from fedlib.errors import InputError
+from fedlib.errors import InputError, TooFewClients
 from fedlib.privacy.keys import KeyPair, Masks, seal, unseal
 from fedlib.privacy.messages import ROUNDS, Keys, Masked, Revealed, SealedShares, UnmaskRequest
 from fedlib.privacy.quantize import Words
 from fedlib.privacy.shamir import SECRET_BYTES, SHARE_BYTES, Entropy, combine_all, share
 
 Clients = TypeVar("Clients", bound=Sized)
-
-
-class TooFewClients(InputError):
-    """A round of secure aggregation that fewer clients than the threshold have taken part in."""
 
 
 class Client:

@@ -71,7 +71,7 @@ def secure_sum(
     the addition, for simulations that are not about the protocol.
 
     Raises InputError for a cohort above ``MAX_COHORT`` (unless ``exact``), an impossible threshold or unknown
-    drop-outs, and :class:`~fedlib.privacy.roles.TooFewClients` where fewer than ``threshold`` clients last.
+    drop-outs, and :class:`~fedlib.errors.TooFewClients` where fewer than ``threshold`` clients last.
     """
     if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype.kind != "u":
         raise InputError(f"The vectors must be (K, D) unsigned words, not {vectors.shape} of {vectors.dtype}.")

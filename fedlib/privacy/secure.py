@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedlib import rng
 from fedlib.aggregate import Apart, Sums
-from fedlib.errors import InputError
+from fedlib.errors import InputError, TooFewClients
 from fedlib.places import Place, Plan
 from fedlib.privacy.packing import pack, unpack
 from fedlib.privacy.quantize import Quantizer, check
@@ -68,6 +68,9 @@ class SecureAggregation(Place):
     def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """Run the protocol, and put the sums it gives where the loop looks for them."""
         assert isinstance(sums, Masked)
+        needed = self.threshold or 2  # a sum over one client is that client's update
+        if sums.clients < needed:
+            raise TooFewClients(f"Only {sums.clients} clients have sent something, and {needed} are needed.")
         quantizer, stream = Quantizer(self.clip, self.bits), rng.key(sums.seed, "quantize", sums.round)
         codes, clipped = encoded(sums, quantizer, stream)
         highest = max((int(w.max()) for name, w in codes.items() if name.startswith("weight/")), default=1)

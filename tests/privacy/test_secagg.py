@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from fedlib import InputError, rng
+from fedlib.errors import TooFewClients
 from fedlib.privacy.keys import KeyPair, Masks, SeededEntropy
 from fedlib.privacy.messages import Keys, Masked, Message, Revealed, SealedShares, UnmaskRequest
 from fedlib.privacy.packing import WEIGHT, pack, unpack, weigh, weighted_means
 from fedlib.privacy.quantize import Quantizer, Words
-from fedlib.privacy.roles import Client, Server, TooFewClients
+from fedlib.privacy.roles import Client, Server
 from fedlib.privacy.secagg import MAX_COHORT, Outcome, secure_sum
 from fedlib.privacy.shamir import Share, combine
 

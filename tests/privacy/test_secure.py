@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedlib import FedMF, FedNCF, LocalTraining, Place, federate
+from fedlib import Faults, FedMF, FedNCF, LocalTraining, Place, federate
 from fedlib.backbones import Backbone, FedAvg
 from fedlib.errors import InputError
 from fedlib.places import Work
@@ -87,3 +87,14 @@ def test_two_clients_touching_different_rows_send_vectors_that_look_alike(monkey
     monkeypatch.setattr(secure, "secure_sum", spy)
     federate(small_split(), FedMF(4), protect=SecureAggregation(), **HOW | {"rounds": 1})
     assert seen[0].shape == (13, 40 * 4 + 1)
+
+
+def test_a_round_below_the_threshold_is_skipped_and_says_so() -> None:
+    protect = SecureAggregation(threshold=9)
+    run = federate(small_split(), FedMF(4), protect=protect, faults=Faults(after=0.4), **HOW | {"rounds": 6})
+    few = run.history["clients"] < 9
+    assert run.history["skipped"].tolist() == few.tolist()
+    assert 0 < few.sum() < 6
+    assert run.history["reasons"][few].str.contains("and 9 are needed").all()
+    lonely = federate(small_split(), FedMF(4), protect=SecureAggregation(), clients_per_round=0.01, **HOW)
+    assert lonely.history["skipped"].all()
