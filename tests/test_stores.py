@@ -9,7 +9,19 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fedlib import FedMF, InputError, LocalTraining, Place, Result, federate, load_result
+from fedlib import (
+    Faults,
+    FedMF,
+    InputError,
+    LocalTraining,
+    Place,
+    PlainNoise,
+    Result,
+    SecureAggregation,
+    UserLevelDP,
+    federate,
+    load_result,
+)
 from fedlib.backbones import FedNGCF
 from fedlib.centralized import NGCF
 from fedlib.data import synthetic
@@ -188,6 +200,27 @@ def test_a_protecting_place_sees_what_a_store_is_about_to_send(split: Split) -> 
     result = run(split, rounds=1, protect=Nothing())
     assert torch.equal(result.state.tables["item"], fresh(split, MODEL).tables["item"])
     assert "protect/sent" in set(result.ledger["tensor"])
+
+
+@pytest.mark.parametrize(
+    "protect",
+    [SecureAggregation(clip=2.0, bits=32), UserLevelDP(clip=1e6, noise_multiplier=1e-15), PlainNoise(variance=0.0)],
+    ids=["secure aggregation", "user-level dp", "noise"],
+)
+def test_what_protects_users_protects_stores(split: Split, protect: Place) -> None:
+    """Where nothing is clipped and no noise is added, the model is the plain one."""
+    plain = run(split, rounds=1, dtype=torch.float64)
+    by_size = not isinstance(protect, UserLevelDP)
+    kept = run(split, rounds=1, protect=protect, dtype=torch.float64)
+    for name, value in plain.state.tables.items():
+        distance = float((kept.state.tables[name] - value).abs().max())
+        assert distance < 1e-4 if by_size else 0 < distance < 1  # equal weights are another mean
+
+
+def test_stores_that_fail_are_left_out(split: Split) -> None:
+    history = run(split, rounds=6, faults=Faults(before=0.3, after=0.2, broken=0.2)).history
+    lost = history[["lost before", "lost during", "lost after", "refused", "clients"]].sum(axis=1)
+    assert (lost == 4).all() and (history["clients"] < 4).any()
 
 
 def test_without_validation_items_there_are_no_validation_metrics(split: Split) -> None:

@@ -9,7 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from fedlib import FedMF, FedNCF, LocalTraining, PFedRec, Result, federate, load_result
+from fedlib import (
+    Faults,
+    FedMF,
+    FedNCF,
+    LocalTraining,
+    PFedRec,
+    Result,
+    SecureAggregation,
+    UserLevelDP,
+    federate,
+    load_result,
+)
 from fedlib.backbones import FCF, FCFALS, Backbone, FedAvg, FedPerGNN, FedRAP
 from fedlib.data.interactions import Dataset, Split, UserItems
 from fedlib.model import score, score_all
@@ -138,3 +149,44 @@ def test_the_contract_covers_every_backbone_of_one_user() -> None:
     public = {getattr(package, name) for name in package.__all__} - {Backbone}
     models = {cls for cls in public if isinstance(cls, type) and issubclass(cls, Backbone)}
     assert {cls for cls in models if not cls.has_stores} == {type(backbone) for backbone, _ in BACKBONES.values()}
+
+
+@each_backbone
+def test_under_secure_aggregation_the_server_gets_one_vector_a_client_and_learns_the_same(
+    kind: str, board: Split
+) -> None:
+    """Nothing is sent by name any more, every client's vector is as long, and the mean is what it was."""
+    how = {"clients_per_round": 0.3, "dtype": torch.float64}
+    plain, masked = (run(kind, board, protect=p, **how) for p in (None, SecureAggregation(clip=64.0, bits=32)))
+    up = masked.ledger[masked.ledger["direction"] == "up"]
+    up = up[~up["tensor"].str.startswith("third party")]
+    assert up["tensor"].str.startswith("secure aggregation: ").all()
+    assert up[up["tensor"].str.endswith(": mask")]["bytes_per_client"].nunique() == 1
+    for name in (*plain.state.tables, *plain.state.shared):
+        values = [({**r.state.tables, **r.state.shared})[name] for r in (plain, masked)]
+        torch.testing.assert_close(values[1], values[0], rtol=0, atol=1e-4)
+
+
+@each_backbone
+def test_user_level_dp_bounds_what_one_client_does_to_the_server(kind: str, board: Split) -> None:
+    """The server's step without noise has a norm of at most the bound, however the backbone weighs its clients."""
+    protect, still = UserLevelDP(clip=0.01, noise_multiplier=1e-15), LocalTraining(lr=1e-30, lr_items=1e-30)
+    backbone, local = BACKBONES[kind]
+    if backbone.server is not None:
+        pytest.skip("its server takes a step of Adam, whose length says nothing about the clients")
+    start = federate(board, backbone, local=still, rounds=1, device="cpu", dtype=torch.float64).state
+    moved = federate(board, backbone, local=local, protect=protect, rounds=1, device="cpu", dtype=torch.float64)
+    assert moved.history["epsilon"].iloc[-1] > 0
+    norm = sum(
+        float((value - {**start.tables, **start.shared}[name]).square().sum())
+        for name, value in {**moved.state.tables, **moved.state.shared}.items()
+    )
+    assert 0 < norm**0.5 <= 0.01 * (1 + 1e-6)
+
+
+@each_backbone
+def test_failing_and_lying_clients_do_not_stop_it(kind: str, board: Split) -> None:
+    faults = Faults(before=0.3, broken=0.05, hostile=0.2)
+    result = run(kind, board, faults=faults)
+    assert (result.history["lost before"] > 0).all() and (result.history["clients"] > 0).all()
+    assert all(bool(value.isfinite().all()) for value in result.state.tensors().values())
