@@ -215,7 +215,7 @@ assert np.allclose((low, high), (drawn.low, drawn.high))
 assert math.isclose(gap.mean(), 0.4)
 
 # %% [markdown]
-# A hits twice as often and more, and the interval still touches zero: five users cannot tell. The bet is off.
+# A hits three times as often as B, and the interval still touches zero: five users cannot tell. The bet is off.
 #
 # Why *pairs*? Some users are hard for every model. If we drew A's users and B's users separately, this difficulty would
 # enter the difference as noise; taking the difference user by user removes it. How much that matters, the stored runs
