@@ -1057,21 +1057,21 @@ beside.assign(**{"100 P / R": 100 * ratio}).round(4)
 # claimed rows: their test sets are probably others. But popularity alone comes within five points of the
 # recall of their federated rows. Such a table needs that row.
 #
-# For NGCF itself we quote the recall in LightGCN's table {cite}`he2020lightgcn`, whose splits of Gowalla and Yelp2018
-# `fedlib` reads. On all users that training takes hours on a graphics card; beside it stand runs on a random sample of
-# users, which `fedlib reproduce ngcf` made (40 epochs at ten times the authors' rate, a tenth of the training items kept
-# for validation). They can be compared with one another, not with the claim.
+# For NGCF itself we quote LightGCN's table {cite}`he2020lightgcn`, on splits of Gowalla and Yelp2018 that `fedlib` reads.
+# Beside it stand runs of `fedlib reproduce ngcf` on a random sample of users, 40 epochs at ten times the authors' rate:
+# compare them with one another only.
 
 # %%
-CLAIMED = {"gowalla": 0.1570, "yelp2018": 0.0579}  # on all users
+CLAIMED = {"gowalla": 0.1570, "yelp2018": 0.0579}
 LABELS = {"ngcf": "NGCF", "bpr": "BPR", "itemknn": "item-kNN"}
 LABELS |= {"popularity": "popularity", "random": "random"}
 beside = {}
 for place, claim in CLAIMED.items():
     beside["claimed, all users", "NGCF", place] = claim, None
     for row in read_rows("ngcf", place):
-        label = f"measured, {row['users']:,} users", LABELS[row["cell"]], place
-        beside[label] = row["metrics"]["Recall@20"], row["metrics"]["NDCG*@20"]
+        found = row["metrics"]
+        label = f"measured, {row['users']:,} users", LABELS[row["cell"]]
+        beside[*label, place] = found["Recall@20"], found["NDCG*@20"]
 beside = pd.DataFrame(beside, ["Recall@20", "NDCG*@20"]).T
 beside.map(lambda value: "" if math.isnan(value) else f"{value:.4f}")
 

@@ -426,7 +426,7 @@ def protocol(setting):
     cut = {"loo99": "K = 10", "full": "K = 50 and 10"}[kind]
     first = next(r for r in rows if r["cell"].startswith(setting))
     print(f"MovieLens 100K, leave-one-out, {rivals}, {cut}, expected rank of")
-    print(f"ties; training negatives {negatives}; three seeds, mean ± spread;")
+    print(f"ties; training negatives {negatives}; 3 seeds, mean ± spread;")
     print("95 % paired bootstrap over 943 users of the first column;")
     print(f"sha256 of the test items {first['test_sha256'][:12]}")
 
@@ -522,7 +522,7 @@ _ = ax.legend(loc="upper left")
 #
 # {numref}`fig-ch9-bytes` sets the first board against what is sent, {numref}`fig-ch9-seconds` against what is computed.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter of the federated models: megabytes a client sends and receives in a hundred rounds on a logarithmic horizontal axis, HR@10 on the vertical axis. Most lie in one column near forty megabytes; FedNCF, its wide form and FedNGCF lie further right without being higher. A dashed line marks popularity."}, "figure": {"caption": "More bytes do not buy quality: the cheapest tables are as good as the most expensive ones (MovieLens 100K, leave-one-out, 99 rivals, negatives unobserved, mean of three seeds).", "name": "fig-ch9-bytes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter of the federated models: megabytes a client sends and receives in a hundred rounds on a logarithmic horizontal axis, HR@10 on the vertical axis. FedMF, FCF by least squares, PFedRec, FedRAP and FedPerGNN share a column near forty megabytes; the others lie further right without being higher. A dashed line marks popularity."}, "figure": {"caption": "More bytes do not buy quality: the cheapest tables are as good as the most expensive ones (MovieLens 100K, leave-one-out, 99 rivals, negatives unobserved, mean of three seeds).", "name": "fig-ch9-bytes"}}
 sends = [name for name in KNOWN if name != "local-only"]
 cost, quality = leaves["MB in 100 rounds"], mean.loc[HONEST]["HR@10"]
 points = pd.DataFrame({"x": cost, "y": quality}).loc[sends]
@@ -649,8 +649,8 @@ beside.map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
 #
 # :::{exercise} ★ Warm-up: a budget
 # :label: ex-ch9-budget
-# A phone may spend 25 MB on the whole training. All models here send a table of 32 numbers an item each way. How many
-# *rounds* of FedMF fit into the budget? (A megabyte is $10^6$ bytes; there are 1,682 items, and a number has four bytes.)
+# A phone may spend 25 MB on the whole training. FedMF sends a table of 32 numbers an item each way. How many *rounds* of
+# it fit into the budget? (A megabyte is $10^6$ bytes; there are 1,682 items, and a number has four bytes.)
 # :::
 #
 # <details class="hint"><summary>Hint</summary>
@@ -802,7 +802,7 @@ book.check(users_needed([1, 0, 1, 0], [0, 0, 1, 1], 0.1), 257)
 # </details>
 # <details class="option"><summary>for all alike</summary>
 #
-# **No.** FedMF's two marks almost touch, FedRAP's lie at both ends of the scale.
+# **No.** FedMF's two marks lie close together, FedRAP's near both ends of the scale.
 #
 # </details>
 #
