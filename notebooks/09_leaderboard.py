@@ -390,7 +390,7 @@ assert half.n_parameters(items, users) == CLAIMED["FedNCF"][3]
 # ## Experiment
 #
 # The three parts of the board. In brackets is the 95 % interval, over users, of the difference to FedMF. Against 99 rivals
-# K = 10, in the full ranking K = 50 as well; tied items get their expected rank; three seeds. Each table begins with its
+# K = 10, in the full ranking K = 50 as well; ties get their expected rank; three seeds. Each table begins with its
 # training negatives and with the first digits of the test items' sha256.
 
 # %% [markdown]
