@@ -602,8 +602,8 @@ candidates = [name for name in best.index if name not in ("FedRAP",)]
 DECIDE = (25, 50, 100, 200, 471)
 optimism = pd.Series({k: flattery(candidates, k) for k in DECIDE})
 single = pd.Series({k: flattery(["FedMF"], k) for k in DECIDE})
-glue("ch9-flat50", optimism[50])
-glue("ch9-flat471", optimism[471])
+glue("ch9-flat50", float(optimism[50]))
+glue("ch9-flat471", float(optimism[471]))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two curves over the number of users who decide, on a logarithmic axis. The upper one, for the best of several models, falls from several hundredths at 25 users towards zero at 471; the lower one, for a model chosen beforehand, stays at zero."}, "figure": {"caption": "Picking the best of several models on the users one reports flatters it, the more the fewer they are; a model chosen beforehand is not flattered (federated models of the first board without FedRAP, mean of 2,000 random halves).", "name": "fig-ch9-flattery"}}
 ax = plots.axes("users who decide", "HR@10 too much", 7.0, 3.8)

@@ -61,7 +61,7 @@ def attack_table(
     row on membership, of training against held-out items, has ``auc`` and ``advantage`` in the place of the rest.
 
     ``local`` draws negatives from "unobserved" items by default. ``run`` are further arguments of
-    :func:`~fedlib.federate`. Raises InputError where the clients are stores.
+    :func:`~fedlib.federation.federate`. Raises InputError where the clients are stores.
     """
     if split.stores is not None:
         raise InputError("The attacks are on users: use a split whose clients are not stores.")

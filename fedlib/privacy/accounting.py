@@ -62,7 +62,7 @@ def epsilon(
 
 
 def rdp_to_epsilon(rdp: np.ndarray, delta: float) -> float:
-    r"""The best :math:`\epsilon` that Renyi bounds :math:`\rho_\alpha` at :data:`ORDERS` give, never below 0.
+    r"""The best :math:`\epsilon` that Renyi bounds :math:`\rho_\alpha` at ``ORDERS`` give, never below 0.
 
     .. math:: \epsilon = \min_\alpha\ \rho_\alpha
        + \ln\frac{\alpha-1}{\alpha} - \frac{\ln\delta + \ln\alpha}{\alpha - 1}
@@ -192,7 +192,7 @@ class Spent:
 
 @lru_cache(maxsize=64)
 def _rdp_of_a_round(noise_multiplier: float, sample_rate: float, sampling: str) -> tuple[float, ...]:
-    """The Renyi bound of one round at :data:`ORDERS`; every round of a run asks for the same."""
+    """The Renyi bound of one round at ``ORDERS``; every round of a run asks for the same."""
     if sampling == "fixed":
         return tuple(fixed_size_rdp(noise_multiplier, sample_rate))
     if sampling == "all":

@@ -42,8 +42,9 @@ class UserLevelDP(Place):
     A client clips its *whole* update to the norm S (``clip``), all tensors together; the server adds up with equal
     weights whatever the backbone asks for, adds noise to the sum, and divides by the clients it expected, q m. The
     noise multiplier z is given, or found for ``epsilon`` at ``delta`` after all rounds of the run. What epsilon means
-    depends on how clients are drawn (``sampling`` of :func:`~fedlib.federate`), see :mod:`fedlib.privacy.accounting`;
-    what has been spent so far is in the history. Private parameters are never sent and cost nothing.
+    depends on how clients are drawn (``sampling`` of :func:`~fedlib.federation.federate`), see
+    :mod:`fedlib.privacy.accounting`; what has been spent so far is in the history. Private parameters are never sent
+    and cost nothing.
 
     Source: McMahan et al., *Learning Differentially Private Recurrent Language Models*, ICLR 2018.
     """

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence, Sized
-from typing import TypeVar
 
 import numpy as np
 
@@ -33,8 +32,6 @@ from fedlib.privacy.keys import KeyPair, Masks, seal, unseal
 from fedlib.privacy.messages import ROUNDS, Keys, Masked, Revealed, SealedShares, UnmaskRequest
 from fedlib.privacy.quantize import Words
 from fedlib.privacy.shamir import SECRET_BYTES, SHARE_BYTES, Entropy, combine_all, share
-
-Clients = TypeVar("Clients", bound=Sized)
 
 
 class Client:
@@ -61,7 +58,8 @@ class Client:
     def share(self, roster: Sequence[Keys]) -> tuple[SealedShares, ...]:
         """Round 1: cut the own seed and the mask key into shares and seal one of each for every peer of U1."""
         self._begin("share")
-        check_threshold(self.threshold, len(enough(roster, self.threshold, "advertise")))
+        enough(roster, self.threshold, "advertise")
+        check_threshold(self.threshold, len(roster))
         self._check_roster(roster)
         everyone = sorted(keys.client for keys in roster)
         points = [number + 1 for number in everyone]
@@ -161,7 +159,8 @@ class Server:
         self._keys = {keys.client: keys for keys in listed}
         if len(self._keys) < len(listed):
             raise InputError("Two clients advertise keys under one number: every client needs its own.")
-        return enough(tuple(listed), self.threshold, "advertise")
+        enough(listed, self.threshold, "advertise")
+        return tuple(listed)
 
     def route(self, sealed: Iterable[SealedShares]) -> dict[int, list[SealedShares]]:
         """Round 1: the boxes for each client of U2, from all others of U2."""
@@ -195,7 +194,8 @@ class Server:
 
     def total(self, revealed: Iterable[Revealed]) -> Words:
         """Round 3: the sum over U3, from what at least t of them reveal."""
-        answers = enough(sorted(revealed, key=lambda one: one.client), self.threshold, "unmask")
+        answers = sorted(revealed, key=lambda one: one.client)
+        enough(answers, self.threshold, "unmask")
         points, request = [one.client + 1 for one in answers], self.request()
         asked = (set(request.survivors), set(request.dropped))
         if any((set(one.seeds), set(one.mask_keys)) != asked for one in answers):
@@ -225,11 +225,10 @@ def check_threshold(threshold: int, k: int) -> None:
         )
 
 
-def enough(clients: Clients, threshold: int, step: str) -> Clients:
-    """The clients, if they are at least ``threshold``; raises :class:`TooFewClients` otherwise."""
+def enough(clients: Sized, threshold: int, step: str) -> None:
+    """Raise :class:`~fedlib.errors.TooFewClients` unless the clients are at least ``threshold``."""
     if len(clients) < threshold:
         raise TooFewClients(
             f"Only {len(clients)} clients are left after round {step}, and {threshold} are needed: "
             "lower the threshold or ask more clients."
         )
-    return clients
