@@ -76,7 +76,8 @@ _ = ax.legend(title="training negatives", loc="upper left")
 # :class: tip
 # - **You will** put an interval around a difference by hand, read three leaderboards of every backbone, weigh quality
 #   against bytes and seconds, run a stored row again, and measure how much a winner is flattered by having been picked.
-# - **You need** chapters 1 to 3 for the protocols and the loop; chapters 5 to 8 for the models.
+# - **You need** the protocols of [chapter 2](02_evaluation.ipynb) and the loop of [chapter 3](03_federated_loop.ipynb);
+#   chapters 5 to 8 for the models.
 # - **Data** MovieLens 100K {cite}`harper2015movielens`, for research use and not redistributed here. The finished rows of
 #   the leaderboard come with the package.
 # - **Sources** the papers of the ten models (chapters 3 and 5 to 8); FedSLLM, Table 2; FedMR, Table 5; the bootstrap of
@@ -276,7 +277,7 @@ KNOWN = {
     "FedNCF": "list of touched rows (chapter 6)",
     "FedNCF, 64 wide": "list of touched rows (chapter 6)",
     "PFedRec": "row differences", "FedRAP": "row differences",
-    "FedPerGNN": "tokens and user vector to a third party (chapter 8)",
+    "FedPerGNN": "a third party gets tokens (chapter 8)",
     "FedNGCF, 10 stores": "sum over a store's users",
     "local-only": "nothing",
 }  # fmt: skip
