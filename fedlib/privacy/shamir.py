@@ -16,7 +16,10 @@ from typing import NamedTuple
 from fedlib.errors import InputError
 
 PRIME = 2**256 + 297
-"""The field: the smallest prime that leaves room for every secret of 32 bytes."""
+"""The field: 2^256 + 297, the smallest prime that leaves room for every secret of 32 bytes.
+
+:meta hide-value:
+"""
 SECRET_BYTES = 32
 SHARE_BYTES = 33
 """What a share's value takes; its point goes without saying wherever shares are sent."""
