@@ -77,6 +77,20 @@ def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("rows/small.synthetic.jsonl").exists()
 
 
+def test_a_run_that_fails_ends_the_rest_and_leaves_what_is_finished(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*COMMAND, "--tune", "--cells", "fedmf", "--seeds", "1"]) == 0
+    table = json.loads(Path("t.json").read_text())
+    Path("t.json").write_text(json.dumps([row | {"lr": 1e30, "lr_items": 1e30} for row in table]))
+    monkeypatch.setattr(reproduce, "TABLES", {"small": replace(TABLE, cells=(TABLE.cells[1], FEDMF, TABLE.cells[2]))})
+    capsys.readouterr()
+    assert main(COMMAND) == 2
+    assert "diverged" in capsys.readouterr().err
+    assert [(row["cell"], row["seed"]) for row in rows()][:2] == [("random", 0), ("random", 1)]
+    assert "most" not in {row["cell"] for row in rows()}
+
+
 def test_a_damaged_row_is_named_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
     Path("rows").mkdir()
     Path("rows/small.synthetic.jsonl").write_text(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,15 @@ TABLES = {table.name: table for table in (LEADERBOARD, NGCF)}
 def reproduce(options: ReproduceOptions) -> None:
     """Run what is not finished, several runs side by side, and note each row as soon as it is known."""
     if options.table not in TABLES:
-        raise InputError(f"There is no table {options.table!r}; there is {', '.join(TABLES)}.")
+        known = ", ".join(f"{table.name} ({table.title})" for table in TABLES.values())
+        raise InputError(f"There is no table {options.table!r}; there is {known}.")
     table = TABLES[options.table]
     cells = chosen(table, options.cells)
     folder = options.results or HERE
     check_folder("--results", folder)
     path = results_file(folder, table.name, options.dataset)
     rows = read_file(path) if path.exists() else []
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+    with workers(options.jobs) as pool:
         if options.tune:
             for told in as_completed([pool.submit(tune_cell, cell, options) for cell in cells if cell.grid]):
                 print(told.result(), flush=True)
@@ -53,6 +55,16 @@ def reproduce(options: ReproduceOptions) -> None:
             rows = [old for old in rows if (old["cell"], old["seed"]) != (row["cell"], row["seed"])] + [row]
             save(path, table, rows)
             print(describe(row), flush=True)
+
+
+@contextmanager
+def workers(number: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes for the runs. Where one fails, those not begun are given up: nobody would keep their rows."""
+    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)  # without a failure none is left
 
 
 def chosen(table: Table, names: str | None) -> list[Cell]:
