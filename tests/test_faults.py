@@ -158,7 +158,7 @@ def test_trimming_nothing_is_the_plain_mean() -> None:
 
 
 def test_faults_and_secure_aggregation_together() -> None:
-    """Who drops out before the masks is not in the sum; who is refused cannot be told under masks, so nobody is."""
+    """Who is lost before the masks is not in the sum, and the rest is what it would have been without masks."""
     result = run(Faults(before=0.2, after=0.2), protect=SecureAggregation(bits=24))
     assert not result.history["skipped"].any()
     plain = run(Faults(before=0.2, after=0.2))

@@ -37,7 +37,10 @@ class SecureAggregation(Place):
     :func:`~fedlib.privacy.secagg.secure_sum`; the server divides the sums. Rows of items a client did not touch are
     sent like all others, so the set of touched rows is hidden too. What other places send joins the vector.
 
-    ``threshold``: how many clients must last, by default the least that is more than half. ``exact`` asks for the same
+    ``threshold``: how many clients must last, by default the least that is more than half of those that send. Clients
+    that fail (:class:`~fedlib.faults.Faults`) are gone before the protocol begins; ``secure_sum`` has drop-outs inside
+    it. A simulation's check of uploads, refusals by ``broken`` and ``norm``, happens before the masks, where a real
+    server could see nothing: under this protection its figures are too kind. ``exact`` asks for the same
     sum without the protocol, for simulations with many clients; the default refuses cohorts above
     :data:`~fedlib.privacy.secagg.MAX_COHORT`. Keys follow from the run's seed, so that a run can be repeated; real
     clients draw theirs from their operating system. "clipped" in the history counts numbers outside [-clip, clip].
@@ -83,7 +86,7 @@ class SecureAggregation(Place):
             delta.copy_(quantizer.decode(totals[f"value/{name}"], weight).to(delta))
             sums.weight[name] = weight.to(delta)
         for name in sums.apart:
-            sums.uploads[name] = quantizer.decode(totals[f"upload/{name}"], sums.clients)
+            sums.uploads[name] = quantizer.decode(totals[f"upload/{name}"], sums.clients).to(state.device)
         sums.sent = protocol_bytes(outcome, vectors.shape[1], str(vectors.dtype))
         return {"clipped": torch.tensor(clipped)}
 
@@ -98,18 +101,23 @@ def encoded(sums: Masked, quantizer: Quantizer, stream: int) -> tuple[dict[str, 
     clipped = 0
     for name in sums.delta:
         values, weights = torch.cat(sums.values[name]), torch.cat(sums.weights[name])
-        found = quantizer.encode(values, rng.key(stream, name), torch.arange(len(values)), weights)
+        found = quantizer.encode(values, rng.key(stream, name), numbers(values), weights)
         codes |= {f"value/{name}": found.codes, f"weight/{name}": weights.to(torch.int64)}
         clipped += found.clipped
     for name, parts in sums.apart.items():
         values = torch.cat(parts)
-        found = quantizer.encode(values, rng.key(stream, name), torch.arange(len(values)))
+        found = quantizer.encode(values, rng.key(stream, name), numbers(values))
         if found.clipped:
             raise InputError(
                 f"{name} holds numbers beyond {quantizer.clip:g}, and a clipped statistic is a wrong one: raise clip."
             )
         codes[f"upload/{name}"] = found.codes
     return codes, clipped
+
+
+def numbers(values: Tensor) -> Tensor:
+    """The clients' numbers in the protocol, for values (K, ...) and where these are."""
+    return torch.arange(len(values), device=values.device)
 
 
 def protocol_bytes(outcome: Outcome, length: int, dtype: str) -> list[tuple[str, str, str, float]]:
