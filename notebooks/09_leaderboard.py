@@ -430,8 +430,9 @@ def protocol(setting):
     cut = {"loo99": "K = 10", "full": "K = 50 and 10"}[kind]
     first = next(r for r in rows if r["cell"].startswith(setting))
     print(f"MovieLens 100K, leave-one-out, {rivals}, {cut}, expected rank of")
-    print(f"ties; training negatives {negatives}; 3 seeds, mean ± spread;")
-    print("95 % paired bootstrap over 943 users of the first column;")
+    seeds, users = frame["seed"].nunique(), len(first["ranks"])
+    print(f"ties; training negatives {negatives}; {seeds} seeds, mean ± spread;")
+    print(f"95 % paired bootstrap over {users} users of the first column;")
     print(f"sha256 of the test items {first['test_sha256'][:12]}")
 
 
