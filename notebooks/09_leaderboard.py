@@ -431,7 +431,7 @@ def protocol(setting):
     first = next(r for r in rows if r["cell"].startswith(setting))
     print(f"MovieLens 100K, leave-one-out, {rivals}, {cut}, expected rank of")
     seeds, users = frame["seed"].nunique(), len(first["ranks"])
-    print(f"ties; training negatives {negatives}; {seeds} seeds, mean ± spread;")
+    print(f"ties; negatives {negatives}; {seeds} seeds, mean ± spread;")
     print(f"95 % paired bootstrap over {users} users of the first column;")
     print(f"sha256 of the test items {first['test_sha256'][:12]}")
 
