@@ -4,7 +4,7 @@ A row says under which settings the rates were chosen and everything that was tr
 
     {"dataset", "backbone", "variant", "local_only", "protocol", "optimizer",              # what a run must share
      "local_epochs", "batch", "negatives", "negatives_from", "clients_per_round", "weight_decay", "lr_decay", "dim",
-     "stores", "partition", "rounds", "seed", "split_seed", "metric",                      # what it should share
+     "stores", "partition", "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",  # what it should share
      "grid": [{"lr", "lr_items", "valid"}, ...],                                            # valid null: it diverged
      "lr", "lr_items", "valid", "fedlib"}                                                   # the choice, null before it
 
@@ -19,14 +19,15 @@ from typing import Any
 
 from fedlib.errors import InputError
 
+Row = dict[str, Any]
 PACKAGED = Path(__file__).with_name("tuned.json")
 MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "protocol", "optimizer")
 SHOULD_AGREE = (
     "clients_per_round", "local_epochs", "batch", "negatives", "negatives_from", "weight_decay", "lr_decay", "dim",
-    "stores", "partition", "rounds", "seed", "split_seed", "metric",
+    "stores", "partition", "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",
 )  # fmt: skip
+JOINED: Row = {"best": None, "evaluate_every": None}  # settings that joined later, and what rows without them mean
 SETTING = MUST_AGREE + SHOULD_AGREE
-Row = dict[str, Any]
 
 
 def read_table(path: Path = PACKAGED) -> list[Row]:
@@ -35,6 +36,7 @@ def read_table(path: Path = PACKAGED) -> list[Row]:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
         raise InputError(f"{path} is not a readable table of settings ({type(err).__name__}): name another.") from err
+    rows = [JOINED | row if isinstance(row, dict) else row for row in rows] if isinstance(rows, list) else rows
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
         raise InputError(f"{path} is not a table of settings as `fedlib tune` writes it: name another.")
     return rows

@@ -117,7 +117,7 @@ def tune_cell(cell: Cell, options: ReproduceOptions) -> str:
     assert cell.grid is not None
     tune = TuneOptions(
         dataset=options.dataset, device=options.device, table=table_of(options), grid="", metric=cell.grid.metric,
-        **{name: value for name, value in cell.options.items() if name not in ("topk", "evaluate_every")},
+        **{name: value for name, value in cell.options.items() if name != "topk"},
     )  # fmt: skip
     with threads(1):
         items = cell.grid.lr_items
