@@ -123,9 +123,9 @@ def describe(
     """Everything that shapes a run's numbers, as JSON-able values."""
     return {
         "backbone": backbone.config(),
-        "places": {name: {"name": type(place).__name__, **_plain(vars(place))} for name, place in places.items()},
-        "local": _plain(vars(local)),
-        "faults": None if faults is None else _plain(vars(faults)),
+        "places": {name: named(place) for name, place in places.items()},
+        "local": plain(local),
+        "faults": None if faults is None else plain(faults),
         "clients_per_round": clients_per_round,
         "sampling": sampling,
         "seed": seed,
@@ -136,8 +136,14 @@ def describe(
     }
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: v if isinstance(v, int | float | str | bool | None) else repr(v) for name, v in values.items()}
+def plain(thing: object) -> dict[str, Any]:
+    """The fields of an object, as JSON-able values."""
+    return {name: v if isinstance(v, int | float | str | bool | None) else repr(v) for name, v in vars(thing).items()}
+
+
+def named(place: Place) -> dict[str, Any]:
+    """A place as JSON-able values: the name of its class, and its fields."""
+    return {"name": type(place).__name__, **plain(place)}
 
 
 def pick_device(device: str) -> torch.device:

@@ -6,7 +6,8 @@ A row says under which settings the rates were chosen and everything that was tr
      "local_epochs", "batch", "negatives", "negatives_from", "clients_per_round", "weight_decay", "lr_decay", "dim",
      "stores", "partition", "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",  # what it should share
      "grid": [{"lr", "lr_items", "valid"}, ...],                                            # valid null: it diverged
-     "lr", "lr_items", "valid", "fedlib"}                                                   # the choice, null before it
+     "lr", "lr_items", "valid", "fedlib",                                                   # the choice, null before it
+     "protect"}                                                                             # only where something did
 
 No number in it comes from test data.
 """
@@ -54,13 +55,14 @@ def find(rows: list[Row], setting: Row) -> Row | None:
         return sum(name in setting and row[name] == setting[name] for name in SHOULD_AGREE)
 
     suited = [row for row in rows if row["lr"] is not None and all(row[name] == setting[name] for name in MUST_AGREE)
+              and row.get("protect") == setting.get("protect")
               and (row["clients_per_round"] == 1) == (setting["clients_per_round"] == 1)]  # fmt: skip
     return max(suited, key=agreement, default=None)
 
 
 def same(row: Row, setting: Row) -> bool:
     """Whether a row was made under exactly this ``setting``."""
-    return all(row[name] == setting[name] for name in SETTING)
+    return all(row[name] == setting[name] for name in SETTING) and row.get("protect") == setting.get("protect")
 
 
 def _is_row(row: Any) -> bool:

@@ -26,6 +26,8 @@ from fedlib.commands.training import (
 from fedlib.data.interactions import Split
 from fedlib.errors import DivergedError, InputError
 from fedlib.metrics import METRICS
+from fedlib.options import named
+from fedlib.places import Place
 from fedlib.settings import Row, read_table, same
 
 
@@ -55,15 +57,19 @@ def check_metric(option: str, text: str) -> None:
         raise InputError(f"{option} must be HR, NDCG, NDCG*, Precision or Recall at a K, as in NDCG@10, not {text!r}.")
 
 
-def search(options: TuneOptions, split: Split, backbone: Backbone, lrs: list[float], items: list[float] | None) -> Row:
+def search(
+    options: TuneOptions, split: Split, backbone: Backbone, lrs: list[float], items: list[float] | None,
+    protect: Place | None = None,
+) -> Row:  # fmt: skip
     """Try the grid and, while its largest value is the best, the next higher one; returns the finished row."""
     bound, bound_items = GROWTH * lrs[-1], GROWTH * items[-1] if items else 0.0
-    row = start(options.table, setting(options, split, backbone) | {"metric": options.metric})
+    key = setting(options, split, backbone) | {"metric": options.metric}
+    row = start(options.table, key if protect is None else key | {"protect": named(protect)})
     while True:
         for lr in lrs:
             for lr_items in items or [item_rule(options, split, backbone, lr)]:
                 if not any((tried["lr"], tried["lr_items"]) == (lr, lr_items) for tried in row["grid"]):
-                    valid = try_one(options, split, backbone, lr, lr_items)
+                    valid = try_one(options, split, backbone, lr, lr_items, protect)
                     row["grid"].append({"lr": lr, "lr_items": lr_items, "valid": valid})
                     save(options.table, row)
         best = choice(row["grid"])
@@ -82,13 +88,15 @@ def item_rule(options: TuneOptions, split: Split, backbone: Backbone, lr: float)
     return rate
 
 
-def try_one(options: TuneOptions, split: Split, backbone: Backbone, lr: float, lr_items: float) -> float | None:
+def try_one(
+    options: TuneOptions, split: Split, backbone: Backbone, lr: float, lr_items: float, protect: Place | None
+) -> float | None:
     """The validation metric after the round that is kept; None where training diverges."""
     local = local_training(options, split, backbone, lr, lr_items)
     ks = {int(metric.partition("@")[2]) for metric in (options.metric, options.best) if metric}
     every = options.evaluate_every if options.best else options.rounds
     try:
-        result = train(options, split, backbone, local, ks=tuple(sorted(ks)), evaluate_every=every)
+        result = train(options, split, backbone, local, ks=tuple(sorted(ks)), evaluate_every=every, protect=protect)
     except DivergedError:
         return None
     return result.valid_metrics[options.metric]
