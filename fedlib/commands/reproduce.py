@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from fedlib.commands.run import Rates, centralised, federated
 from fedlib.commands.training import build_backbone, check_combination, is_centralised, read_split, setting, threads
 from fedlib.commands.tune import read_rows as read_rates
 from fedlib.commands.tune import search
+from fedlib.data.interactions import Split
 from fedlib.data.splits import subsample
 from fedlib.errors import InputError
 from fedlib.evaluate import exposure
@@ -27,12 +30,13 @@ from fedlib.metrics import Ranking
 from fedlib.options import named, plain
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.faults import FAULTS
+from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS
 from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.privacy import PRIVACY
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
 
-TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS)}
+TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, VARIANTS)}
 
 
 def reproduce(options: ReproduceOptions) -> None:
@@ -48,7 +52,8 @@ def reproduce(options: ReproduceOptions) -> None:
     rows = read_file(path) if path.exists() else []
     with workers(options.jobs) as pool:
         if options.tune:
-            for told in as_completed([pool.submit(tune_cell, cell, options) for cell in cells if cell.grid]):
+            choosing = [cell for cell in cells if cell.grid and cell.rates is None]
+            for told in as_completed([pool.submit(tune_cell, cell, options) for cell in choosing]):
                 print(told.result(), flush=True)
         jobs = [(run_options(cell, options, seed), cell) for cell in cells for seed in seeds(cell, options.seeds)]
         rates = {cell.name: tuned(cell, options) for cell in cells if cell.grid}
@@ -101,14 +106,25 @@ def run_options(cell: Cell, options: ReproduceOptions, seed: int) -> RunOptions:
 
 
 def tuned(cell: Cell, options: ReproduceOptions) -> tuple[float, float]:
-    """The rates that were chosen for a cell under exactly its options, with seed 0. Raises InputError if none were."""
+    """The rates that were chosen for a cell, or the one it takes them from, under exactly these options, with seed 0.
+
+    Raises InputError if none were.
+    """
     assert cell.grid is not None
-    run = run_options(cell, options, 0)
-    key = setting(run, read_split(run), build_backbone(run)) | {"metric": cell.grid.metric} | protected(cell)
+    run = run_options(replace(cell, options=cell.rates or cell.options), options, 0)
+    how = {name: getattr(run, name) for name in ("dataset", "protocol", "split_seed", "stores", "partition")}
+    key = setting(run, split_of(RunOptions(backbone=run.backbone, **how)), build_backbone(run))
+    key |= {"metric": cell.grid.metric} | protected(cell)
     row = next((row for row in read_rates(table_of(options)) if settings.same(row, key)), None)
     if row is None or row["lr"] is None:
         raise InputError(f"No rates have been chosen for {cell.name} on {options.dataset}: add --tune.")
     return row["lr"], row["lr_items"]
+
+
+@lru_cache(maxsize=4)
+def split_of(options: RunOptions) -> Split:
+    """The split of these options, read once for all cells that differ in nothing else."""
+    return read_split(options)
 
 
 def protected(cell: Cell) -> Row:

@@ -28,7 +28,8 @@ class Grid:
 class Cell:
     """One row of a table: its ``name``, and the options of ``fedlib run`` without data set, seed and rates.
 
-    ``grid`` is None for what has no rates to choose. ``users``: only so many of them, drawn at random, where a data set
+    ``grid`` is None for what has no rates to choose. ``rates`` are the options of the cell whose rates this one takes,
+    where it does not choose its own. ``users``: only so many of them, drawn at random, where a data set
     is too large for every machine. ``protect`` and ``faults`` are those of :func:`~fedlib.federation.federate`; with
     faults, even with none switched on, the row also says how many users get the hostile clients' target recommended.
     """
@@ -36,6 +37,7 @@ class Cell:
     name: str
     options: Mapping[str, Any]
     grid: Grid | None = None
+    rates: Mapping[str, Any] | None = None
     users: int | None = None
     protect: Place | None = None
     faults: Faults | None = None
