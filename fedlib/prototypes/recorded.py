@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fedlib.errors import InputError
+from fedlib.prototypes.chat import Chat
 from fedlib.prototypes.prompts import Messages, purpose_of
-from fedlib.prototypes.writer import Chat
 
 PACKAGED = Path(__file__).with_name("recorded.json")
 _TEXTS = ("dataset", "purpose", "answer", "model", "date")
