@@ -25,6 +25,8 @@ class State:
     kept: locally tuned copies of server tables. places: the state of the loop's four places.
     server: the moments of the server's optimiser, where it has one. third_party: what a third party knows that helps
     clients to learn of each other, and held: what they hold of each of their training items from it, (nnz, ...).
+    memory: what clients keep for the places, each for itself. cohort: the clients of the round under way, which a
+    checkpoint leaves out.
     """
 
     round: int
@@ -37,6 +39,8 @@ class State:
     server: dict[str, Tensor]
     third_party: dict[str, Tensor] = field(default_factory=dict)
     held: dict[str, Tensor] = field(default_factory=dict)
+    memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    cohort: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     @property
     def device(self) -> torch.device:
@@ -54,6 +58,7 @@ class State:
                   "server": self.server, "third_party": self.third_party, "held": self.held}  # fmt: skip
         groups |= {f"kept/{name}": kept.tensors() for name, kept in self.kept.items()}
         groups |= {f"places/{place}": own for place, own in self.places.items()}
+        groups |= {f"memory/{place}": kept for place, kept in self.memory.items()}
         return {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
 
     def load(self, round: int, tensors: dict[str, Tensor]) -> None:
@@ -69,6 +74,7 @@ class State:
         for name, kept in self.kept.items():
             kept.load(group(f"kept/{name}"))
         self.places = {place: group(f"places/{place}") for place in self.places}
+        self.memory = {place: group(f"memory/{place}") for place in self.memory}
 
 
 def initial_state(
