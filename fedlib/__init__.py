@@ -16,14 +16,19 @@ _HOME = {
     "FedRAP": "fedlib.backbones",
     "InputError": "fedlib.errors",
     "ItemTable": "fedlib.items",
+    "LSA": "fedlib.items",
     "LocalDP": "fedlib.privacy.protect",
     "LocalTraining": "fedlib.local",
+    "MiniLM": "fedlib.items",
     "PFedRec": "fedlib.backbones",
     "Place": "fedlib.places",
     "PlainNoise": "fedlib.privacy.protect",
     "Result": "fedlib.result",
     "RobustAggregation": "fedlib.robust",
     "SecureAggregation": "fedlib.privacy.secure",
+    "SemanticSpace": "fedlib.items",
+    "SemanticTable": "fedlib.items",
+    "SentenceEncoder": "fedlib.items",
     "UserLevelDP": "fedlib.privacy.protect",
     "federate": "fedlib.federation",
     "load": "fedlib.data",
@@ -45,7 +50,12 @@ if TYPE_CHECKING:
     from fedlib.errors import InputError as InputError
     from fedlib.faults import Faults as Faults
     from fedlib.federation import federate as federate
+    from fedlib.items import LSA as LSA
     from fedlib.items import ItemTable as ItemTable
+    from fedlib.items import MiniLM as MiniLM
+    from fedlib.items import SemanticSpace as SemanticSpace
+    from fedlib.items import SemanticTable as SemanticTable
+    from fedlib.items import SentenceEncoder as SentenceEncoder
     from fedlib.local import LocalTraining as LocalTraining
     from fedlib.places import Place as Place
     from fedlib.privacy.protect import LocalDP as LocalDP
