@@ -44,10 +44,11 @@ from fedlib.options import (
     validate_best,
     validate_clients,
 )
-from fedlib.places import Place, Plan, Work
+from fedlib.places import Place, Plan
 from fedlib.result import Result
 from fedlib.state import State, initial_state
 from fedlib.stores import StoreClients
+from fedlib.visits import Sent, deliver, hand_over, visit
 
 PLACES = ("augment", "select", "items", "protect")
 
@@ -116,6 +117,8 @@ def federate(
                           stores=data.stores)  # fmt: skip
     plan = planned(backbone, clients.length, clients_per_round, sampling, rounds)
     state.places = {name: place.init(data, seed) | place.plan(plan) for name, place in places.items()}
+    state.memory = {name: {key: value.to(where) for key, value in place.memory(data).items()}
+                    for name, place in places.items()}  # fmt: skip
     reliable = faults or Reliable()
     reliable.plan(plan, n)
     if faults is not None:
@@ -173,25 +176,30 @@ def one_round(
 
     Returns the sums, and what the history says beside them.
     """
-    message, mishaps = {name: place.broadcast(state.places[name], state) for name, place in places.items()}, Mishaps()
+    mishaps = Mishaps()
+    state.cohort = chosen = faults.answering(chosen, clients.seed, t, mishaps)
+    message = {name: place.broadcast(state.places[name], state) for name, place in places.items()}
     sums = zero_sums(state.tables, state.shared, clients.backbone.aggregate_items)
     if "protect" in places:
         sums = places["protect"].collect(sums, clients.seed, t)
-    chosen = faults.answering(chosen, clients.seed, t, mishaps)
     clients.begin(state, chosen, ledger, t)
 
     groups = chunks(chosen, clients.length, size)
     for group, received in faults.groups(groups, state, clients.seed, t, mishaps):
         work = clients.receive(received, group, t)
         work.flipped = faults.flipped(group, clients.seed)
+        sent: list[Sent] = []
         for name in ("augment", "select", "items"):
-            visit(name, places, work, message, sums)
+            sent += visit(name, places, work, message, state)
         trained = clients.train(received, work)
         clients.keep(state, trained, t)
-        visit("protect", places, work, message, sums)
+        for name in PLACES:
+            sent += visit(name, places, work, message, state, trained=True)
+        sent += visit("protect", places, work, message, state)
         faults.arriving(work, state, clients.seed, mishaps)
         if len(work.clients):
             send(clients.backbone, state, work, sums)
+            deliver(sent, work, sums)
 
     sums.received, skipped = mishaps.received, faults.too_few(sums.clients)
     state.places |= {"faults": memory} if (memory := faults.remember(state)) else {}
@@ -209,7 +217,7 @@ def one_round(
     for name in ("augment", "select", "items"):
         hand_over(name, places, sums, state)
     for name, place in places.items():
-        told |= place.report(state.places[name])
+        told |= place.report(state.places[name] | state.memory[name])
     return sums, told
 
 
@@ -236,19 +244,6 @@ def planned(backbone: Backbone, length: torch.Tensor, clients_per_round: float, 
     if sampling == "poisson":
         cohort = able * sample_rate(able, clients_per_round)
     return Plan(backbone, able, cohort, "all" if cohort == able else sampling, rounds)
-
-
-def visit(name: str, places: dict[str, Place], work: Work, message: dict[str, dict], sums: Sums) -> None:
-    """Let K clients pass one place, and add up what they send for it."""
-    if name in places:
-        for upload, values in places[name].client(work, message[name]).items():
-            sums.add_upload(f"{name}/{upload}", values)
-
-
-def hand_over(name: str, places: dict[str, Place], sums: Sums, state: State) -> None:
-    """Give the server's side of one place the round's sums."""
-    if name in places:
-        state.places[name] = places[name].server(state.places[name], sums, state)
 
 
 def _clients(data: Split, backbone: Backbone, local: LocalTraining, seed: int, device: torch.device) -> Clients:

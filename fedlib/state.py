@@ -26,6 +26,8 @@ class State:
     server: the moments of the server's optimiser, where it has one. third_party: what a third party knows that helps
     clients to learn of each other, and held: what they hold of each of their training items from it, (nnz, ...).
     best: copies of all the others from the best round so far, and ``round``, where a run looks for it.
+    memory: what clients keep for the places, each for itself. cohort: the clients of the round under way, which a
+    checkpoint leaves out.
     """
 
     round: int
@@ -39,6 +41,8 @@ class State:
     third_party: dict[str, Tensor] = field(default_factory=dict)
     held: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    cohort: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     @property
     def device(self) -> torch.device:
@@ -57,6 +61,7 @@ class State:
                   "best": self.best}  # fmt: skip
         groups |= {f"kept/{name}": kept.tensors() for name, kept in self.kept.items()}
         groups |= {f"places/{place}": own for place, own in self.places.items()}
+        groups |= {f"memory/{place}": kept for place, kept in self.memory.items()}
         return {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
 
     def load(self, round: int, tensors: dict[str, Tensor]) -> None:
@@ -73,6 +78,7 @@ class State:
             kept.load(group(f"kept/{name}"))
         self.places = {place: group(f"places/{place}") for place in self.places}
         self.best = group("best")
+        self.memory = {place: group(f"memory/{place}") for place in self.memory}
 
     def note_best(self) -> None:
         """Keep a copy of everything, as it is after this round."""
