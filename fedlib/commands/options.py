@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from fedlib.commands.models import MODELS
+from fedlib.commands.models import MODELS, SELECTORS
 from fedlib.errors import InputError
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -21,6 +21,8 @@ LARGEST = 2**31 - 1
 GROWTH = 1000
 GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
 ENCODER = "What reads the texts of --items semantic: sentence-t5, minilm, lsa, or a folder of your own."
+READINGS = ("hard_min", "literal_desc", "intent")
+LLM = "What writes prototypes: recorded, keyword, or a language model by name, folder or server."
 PROTECT = ("none", "secagg", "user-dp", "local-dp", "noise")
 PARTITIONS = ("random", "uniform", "beta")
 VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
@@ -148,6 +150,14 @@ class Options:
     local_only: Annotated[bool, switch("--local-only", "Share nothing: every client trains alone.")] = False
     items: Annotated[str, words("id", "semantic", help="Items start from random numbers, or from their texts.")] = "id"
     encoder: Annotated[str | None, text("NAME|DIR", ENCODER, "sentence-t5")] = None
+    select: Annotated[str, words("none", *SELECTORS, help="Which of its samples a client trains on.")] = "none"
+    ratio: Annotated[float | None, parsed(factor, "SHARE", "How many of them, in (0, 1]; for --select.", "none")] = None
+    reading: Annotated[str | None, words(*READINGS, help="How to read FedSLLM's score.", default="none")] = None
+    llm: Annotated[str | None, text("NAME|DIR|URL#MODEL", LLM, "none")] = None
+    prototypes: Annotated[Path | None, path("FILE", "Whose answers --llm recorded gives, not the package's.")] = None
+    n_prototypes: Annotated[int | None, whole("Prototypes at first.", least=5, most=15, default="10")] = None
+    update_every: Annotated[int | None, whole("Rounds between updates of the prototypes.", default="never")] = None
+    sampled: Annotated[bool, switch("--sampled", "Draw samples by their score, not the best of them.")] = False
     protocol: Annotated[str, words("loo99", "full", "ratio80", help="How the data is split and ranked.")] = "loo99"
     stores: Annotated[int | None, whole("Stores that hold the users, as clients.", default="none")] = None
     partition: Annotated[str | None, words(*PARTITIONS, help="Users to stores: by degree but for random.")] = None

@@ -35,6 +35,7 @@ from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.privacy import PRIVACY
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
+from fedlib.result import Result
 
 TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, VARIANTS)}
 
@@ -180,6 +181,8 @@ def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None)
             ranking = result.ranking()
     row = {"cell": cell.name, "seed": options.seed, "options": dict(cell.options), "users": cell.users}
     row |= circumstances(cell)
+    if not is_centralised(options):
+        row |= chosen_by_run(options, report, result)
     if cell.faults is not None:
         shown = exposure(result.state, result.backbone, split, k=10)
         row["exposure"] = float(shown[cell.faults.target]) / split.data.n_users
@@ -189,6 +192,13 @@ def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None)
     row |= {"seconds": report["seconds"] | {"cpu": time.process_time() - cpu}}
     kept = ("device", "threads", "versions", "data_sha256", "test_sha256")
     return row | {name: report[name] for name in kept}
+
+
+def chosen_by_run(options: RunOptions, report: dict[str, Any], result: Result) -> Row:
+    """What a run found out beside its metrics: the round it kept, what read and wrote texts, how much it looked at."""
+    found: Row = {} if options.best is None else {"round": result.state.round}
+    found |= {name: report["config"][name] for name in ("encoder", "prototypes") if report["config"].get(name)}
+    return found if options.select == "none" else found | {"coverage": report["history"][-1]["coverage"]}
 
 
 def plain_ranks(ranking: Ranking) -> list[float | None]:
