@@ -121,12 +121,12 @@ def dropout_masks(
     backbone: Backbone, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """Masks (K, B, width) for every dropout site, from each sample's own draws."""
-    masks = {}
-    for name, site in backbone.dropouts().items():
-        stream = rng.key(seed, "dropout:" + name, round, epoch)
-        kept = rng.kept(site.p, site.width, stream, clients[:, None], sample)
-        masks[name + ".mask"] = kept.to(dtype).div_(1 - site.p)
-    return masks
+    return {
+        f"{name}.mask": rng.dropout(
+            site.p, site.width, dtype, rng.key(seed, "dropout:" + name, round, epoch), clients[:, None], sample
+        )
+        for name, site in backbone.dropouts().items()
+    }
 
 
 Named = Mapping[str, Mapping[str, Tensor | Outer]]  # group -> name -> gradient
