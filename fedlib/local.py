@@ -173,21 +173,29 @@ class Adam:
         self.leaves, self.rates, self.decay = leaves, rates, decay
         everything = [leaf for named in leaves.values() for leaf in named.values()]
         self.moments = {id(leaf): (torch.zeros_like(leaf), torch.zeros_like(leaf)) for leaf in everything}
-        self.steps = {group: torch.zeros(len(everything[0]), dtype=torch.float64) for group in leaves}
+        self.steps = {group: torch.zeros(len(everything[0]), dtype=torch.int64) for group in leaves}
 
     def step(self, gradients: Named, groups: tuple[str, ...], first: int) -> None:
-        """Update ``groups`` of the clients from ``first`` on."""
-        for group in groups:
+        """Update ``groups`` of the clients from ``first`` on.
+
+        torch's fused kernel passes over the memory once. It takes one step count a tensor, so neighbours that have
+        made equally many steps are handed over together.
+        """
+        for group in filter(gradients.get, groups):
             self.steps[group][first:] += 1
-            s = self.steps[group][first:]
-            for name, gradient in gradients[group].items():
-                leaf, g = self.leaves[group][name], dense(gradient)
-                theta, (m, v) = leaf[first:], (moment[first:] for moment in self.moments[id(leaf)])
-                if self.decay:
-                    g = g.add(theta, alpha=self.decay)
-                m.lerp_(g, 0.1)
-                v.mul_(0.999).addcmul_(g, g, value=0.001)
-                shape = (-1,) + (1,) * (g.dim() - 1)
-                size = (self.rates[group] / (1 - 0.9**s)).to(g).view(shape)
-                scale = (1 - 0.999**s).sqrt().to(g).view(shape)
-                theta.sub_(size * m / (v.sqrt() / scale + 1e-8))
+            counts, runs = self.steps[group][first:].unique_consecutive(return_counts=True)
+            leaves = [self.leaves[group][name] for name in gradients[group]]
+            lists = [
+                [leaf[first:] for leaf in leaves],
+                [dense(g).contiguous() for g in gradients[group].values()],
+                *([self.moments[id(leaf)][which][first:] for leaf in leaves] for which in (0, 1)),
+            ]
+            if len(runs) > 1:
+                sizes = runs.tolist()
+                lists = [[part for tensor in each for part in tensor.split_with_sizes(sizes)] for each in lists]
+            theta, g, m, v = lists
+            steps = list(counts.to(leaves[0].device, torch.float32).unbind()) * len(leaves)
+            torch._fused_adam_(
+                theta, g, m, v, [], steps, lr=self.rates[group], beta1=0.9, beta2=0.999, weight_decay=self.decay,
+                eps=1e-8, amsgrad=False, maximize=False,
+            )  # fmt: skip
