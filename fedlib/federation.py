@@ -36,6 +36,7 @@ from fedlib.options import (
     data_identity,
     default_chunk,
     describe,
+    keep_freed_memory,
     physical_memory,
     pick_device,
     resolved,
@@ -99,6 +100,7 @@ def federate(
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
     """
     began = time.perf_counter()
+    keep_freed_memory()
     items, local = items or ItemTable(), local or LocalTraining()
     places = {
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None

@@ -181,23 +181,20 @@ class Adam:
         torch's fused kernel passes over the memory once. It takes one step count a tensor, so neighbours that have
         made equally many steps are handed over together.
         """
-        for group in groups:
+        for group in filter(gradients.get, groups):
             self.steps[group][first:] += 1
             counts, runs = self.steps[group][first:].unique_consecutive(return_counts=True)
-            sizes = runs.tolist()
-            theta: list[Tensor] = []
-            g: list[Tensor] = []
-            m: list[Tensor] = []
-            v: list[Tensor] = []
-            steps: list[Tensor] = []
-            for name, gradient in gradients[group].items():
-                leaf = self.leaves[group][name]
-                first_moment, second_moment = self.moments[id(leaf)]
-                theta += leaf[first:].split_with_sizes(sizes)
-                g += dense(gradient).contiguous().split_with_sizes(sizes)
-                m += first_moment[first:].split_with_sizes(sizes)
-                v += second_moment[first:].split_with_sizes(sizes)
-                steps += counts.to(leaf.device, torch.float32).unbind()
+            leaves = [self.leaves[group][name] for name in gradients[group]]
+            lists = [
+                [leaf[first:] for leaf in leaves],
+                [dense(g).contiguous() for g in gradients[group].values()],
+                *([self.moments[id(leaf)][which][first:] for leaf in leaves] for which in (0, 1)),
+            ]
+            if len(runs) > 1:
+                sizes = runs.tolist()
+                lists = [[part for tensor in each for part in tensor.split_with_sizes(sizes)] for each in lists]
+            theta, g, m, v = lists
+            steps = list(counts.to(leaves[0].device, torch.float32).unbind()) * len(leaves)
             torch._fused_adam_(
                 theta, g, m, v, [], steps, lr=self.rates[group], beta1=0.9, beta2=0.999, weight_decay=self.decay,
                 eps=1e-8, amsgrad=False, maximize=False,
