@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "ChatModel": "fedlib.prototypes",
+    "ChatServer": "fedlib.prototypes",
+    "ClusterPrototypes": "fedlib.prototypes",
     "FCF": "fedlib.backbones",
     "FCFALS": "fedlib.backbones",
     "Faults": "fedlib.faults",
@@ -16,6 +19,7 @@ _HOME = {
     "FedRAP": "fedlib.backbones",
     "InputError": "fedlib.errors",
     "ItemTable": "fedlib.items",
+    "KeywordPrototyper": "fedlib.prototypes",
     "LSA": "fedlib.items",
     "LocalDP": "fedlib.privacy.protect",
     "LocalTraining": "fedlib.local",
@@ -23,12 +27,15 @@ _HOME = {
     "PFedRec": "fedlib.backbones",
     "Place": "fedlib.places",
     "PlainNoise": "fedlib.privacy.protect",
+    "RecordedAnswers": "fedlib.prototypes",
+    "Recording": "fedlib.prototypes",
     "Result": "fedlib.result",
     "RobustAggregation": "fedlib.robust",
     "SecureAggregation": "fedlib.privacy.secure",
     "SemanticSpace": "fedlib.items",
     "SemanticTable": "fedlib.items",
     "SentenceEncoder": "fedlib.items",
+    "TextPrototypes": "fedlib.prototypes",
     "UserLevelDP": "fedlib.privacy.protect",
     "federate": "fedlib.federation",
     "load": "fedlib.data",
@@ -62,6 +69,13 @@ if TYPE_CHECKING:
     from fedlib.privacy.protect import PlainNoise as PlainNoise
     from fedlib.privacy.protect import UserLevelDP as UserLevelDP
     from fedlib.privacy.secure import SecureAggregation as SecureAggregation
+    from fedlib.prototypes import ChatModel as ChatModel
+    from fedlib.prototypes import ChatServer as ChatServer
+    from fedlib.prototypes import ClusterPrototypes as ClusterPrototypes
+    from fedlib.prototypes import KeywordPrototyper as KeywordPrototyper
+    from fedlib.prototypes import RecordedAnswers as RecordedAnswers
+    from fedlib.prototypes import Recording as Recording
+    from fedlib.prototypes import TextPrototypes as TextPrototypes
     from fedlib.result import Result as Result
     from fedlib.result import load_result as load_result
     from fedlib.robust import RobustAggregation as RobustAggregation
