@@ -8,6 +8,8 @@ _HOME = {
     "ChatModel": "fedlib.prototypes",
     "ChatServer": "fedlib.prototypes",
     "ClusterPrototypes": "fedlib.prototypes",
+    "Entropy": "fedlib.select",
+    "FALE": "fedlib.select",
     "FCF": "fedlib.backbones",
     "FCFALS": "fedlib.backbones",
     "Faults": "fedlib.faults",
@@ -17,16 +19,23 @@ _HOME = {
     "FedNGCF": "fedlib.backbones",
     "FedPerGNN": "fedlib.backbones",
     "FedRAP": "fedlib.backbones",
+    "FedSelect": "fedlib.select",
+    "HardestNegativeMargin": "fedlib.select",
     "InputError": "fedlib.errors",
     "ItemTable": "fedlib.items",
     "KeywordPrototyper": "fedlib.prototypes",
     "LSA": "fedlib.items",
+    "LabelConfidence": "fedlib.select",
+    "LeastConfidence": "fedlib.select",
     "LocalDP": "fedlib.privacy.protect",
     "LocalTraining": "fedlib.local",
+    "Margin": "fedlib.select",
     "MiniLM": "fedlib.items",
     "PFedRec": "fedlib.backbones",
     "Place": "fedlib.places",
     "PlainNoise": "fedlib.privacy.protect",
+    "PrototypeSelection": "fedlib.select",
+    "RandomSelection": "fedlib.select",
     "RecordedAnswers": "fedlib.prototypes",
     "Recording": "fedlib.prototypes",
     "Result": "fedlib.result",
@@ -35,6 +44,7 @@ _HOME = {
     "SemanticSpace": "fedlib.items",
     "SemanticTable": "fedlib.items",
     "SentenceEncoder": "fedlib.items",
+    "SoftmaxEntropy": "fedlib.select",
     "TextPrototypes": "fedlib.prototypes",
     "UserLevelDP": "fedlib.privacy.protect",
     "federate": "fedlib.federation",
@@ -79,6 +89,16 @@ if TYPE_CHECKING:
     from fedlib.result import Result as Result
     from fedlib.result import load_result as load_result
     from fedlib.robust import RobustAggregation as RobustAggregation
+    from fedlib.select import FALE as FALE
+    from fedlib.select import Entropy as Entropy
+    from fedlib.select import FedSelect as FedSelect
+    from fedlib.select import HardestNegativeMargin as HardestNegativeMargin
+    from fedlib.select import LabelConfidence as LabelConfidence
+    from fedlib.select import LeastConfidence as LeastConfidence
+    from fedlib.select import Margin as Margin
+    from fedlib.select import PrototypeSelection as PrototypeSelection
+    from fedlib.select import RandomSelection as RandomSelection
+    from fedlib.select import SoftmaxEntropy as SoftmaxEntropy
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -16,8 +17,9 @@ from fedlib.data.interactions import UserItems
 from fedlib.data.negatives import NegativeSampler
 from fedlib.ledger import Ledger
 from fedlib.local import LocalTraining
-from fedlib.model import adapted_params, received_rows, score
+from fedlib.model import adapted_params, received_rows
 from fedlib.places import Upload, Work
+from fedlib.received import Received
 from fedlib.state import State
 
 
@@ -64,14 +66,15 @@ class UserClients:
 
     def receive(self, state: State, group: Tensor, t: int) -> Work:
         """K clients with their positives and the model they were sent."""
-
-        def received_score(items: Tensor) -> Tensor:
-            return score(state, self.backbone, group, items, self.train_items, personal=False)
-
-        return Work(t, self.seed, group, *self.train_items.padded(group), received_score)
+        stream = rng.key(self.seed, "negatives", t)
+        model = Received(state, self.backbone, group, self.train_items, self.sampler, self.local.negatives, stream)
+        items, count = self.train_items.padded(group)
+        return Work(t, self.seed, group, items, count, model.score, model=model, owned=items, owned_count=count,
+                    positions=self.train_items.places(group))  # fmt: skip
 
     def train(self, state: State, work: Work) -> tuple[Chunk, Trained]:
         """Draw negatives and train."""
+        work.reorder(work.count.argsort(stable=True))  # as the chunk is
         chunk = build(
             work.clients, work.positives, work.count, sampler=self.sampler,
             negatives=0 if self.backbone.all_items else self.local.negatives, slots=self.slots,
@@ -89,9 +92,10 @@ class UserClients:
         update |= {name: trained.params[name] - params[name] for name in state.shared}
         stream = rng.key(self.seed, "disguise", work.round)
         sent, work.update = self.backbone.disguise(chunk, update, state.n_items, stream)
-        work.clients, work.ids, work.real = chunk.clients, sent.ids, sent.real_rows
+        work.ids, work.real = sent.ids, sent.real_rows
         work.size, work.loss = chunk.count.to(trained.loss.dtype), trained.loss
         work.tables, work.n_items = tuple(state.tables), state.n_items
+        work.score = partial(work.received.score_trained, chunk, trained)
         return chunk, trained
 
     def keep(self, state: State, trained: tuple[Chunk, Trained], t: int) -> None:

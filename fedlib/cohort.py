@@ -116,6 +116,12 @@ class AllItems:
         return items * real, ids, torch.full_like(items[:, 0], self.n_items)
 
 
+def draw_negatives(sampler: NegativeSampler, stream: int, clients: Tensor, positives: Tensor, number: int) -> Tensor:
+    """``number`` = c negatives for each of K clients' positives (K, P), (K, P, c), named by the positive's own item."""
+    index = positives[:, :, None] * number + torch.arange(number, device=positives.device)
+    return sampler.draw(stream, clients[:, None, None], index)
+
+
 def build(
     clients: Tensor,
     positives: Tensor,
@@ -135,11 +141,9 @@ def build(
     clients, positives, count = clients[order], positives[order], count[order]
     positives = positives[:, : int(count[-1])]
     k, p = positives.shape
-    draw = torch.arange(negatives, device=positives.device)
-    index = positives[:, :, None] * negatives + draw  # (K, P, c)
     items = torch.empty(k, p, negatives + 1, dtype=torch.int64, device=positives.device)
     items[:, :, 0] = positives
-    items[:, :, 1:] = sampler.draw(stream, clients[:, None, None], index)
+    items[:, :, 1:] = draw_negatives(sampler, stream, clients, positives, negatives)
     sample = positives[:, :, None] * (negatives + 1) + torch.arange(negatives + 1, device=positives.device)
     label = (torch.arange(negatives + 1, device=positives.device) == 0).float().expand(k, p, negatives + 1)
     count = count * (negatives + 1)

@@ -41,12 +41,14 @@ from fedlib.options import (
     resolved,
     show_progress,
     validate,
+    validate_best,
     validate_clients,
 )
-from fedlib.places import Place, Plan, Work
+from fedlib.places import Place, Plan
 from fedlib.result import Result
 from fedlib.state import State, initial_state
 from fedlib.stores import StoreClients
+from fedlib.visits import Sent, deliver, hand_over, visit
 
 PLACES = ("augment", "select", "items", "protect")
 
@@ -71,6 +73,7 @@ def federate(
     dtype: torch.dtype = torch.float32,
     evaluate_every: int = 1,
     ks: tuple[int, ...] = (5, 10, 20),
+    best: str | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 10,
     resume: bool = False,
@@ -88,8 +91,9 @@ def federate(
     ``executor``: "vectorized" trains ``chunk`` clients at once, "loop" one after the other. ``checkpoint``: a folder to
     save to every ``checkpoint_every`` rounds; with ``resume`` the run goes on from the newest checkpoint there.
     ``max_memory``: bytes the clients' private state may take (default: the machine's memory). ``evaluate_every``
-    rounds, and after the last one, all users are evaluated at the cut-offs ``ks``. ``progress`` shows a line on a
-    terminal.
+    rounds, and after the last one, all users are evaluated at the cut-offs ``ks``. ``best``: a metric such as
+    "NDCG@10"; the result is then the state after the evaluated round that is best by it on the validation items, the
+    first of equals, and not that after the last round. ``progress`` shows a line on a terminal.
 
     Two runs with the same arguments and the same number of threads on a CPU are equal bit for bit.
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
@@ -100,9 +104,12 @@ def federate(
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
     }
     validate(data, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks, sampling)
+    validate_best(best, data, ks)
     validate_clients(data, backbone, places, local, chunk)
     local = resolved(local, data, backbone, clients_per_round)
-    config = describe(backbone, places, local, faults, clients_per_round, sampling, seed, dtype, evaluate_every, ks)
+    config = describe(
+        backbone, places, local, faults, clients_per_round, sampling, seed, dtype, evaluate_every, ks, best
+    )
     where, n = pick_device(device), data.data.n_items
     clients = _clients(data, backbone, local, seed, where)
     state = initial_state(backbone, items, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
@@ -110,6 +117,8 @@ def federate(
                           stores=data.stores)  # fmt: skip
     plan = planned(backbone, clients.length, clients_per_round, sampling, rounds)
     state.places = {name: place.init(data, seed) | place.plan(plan) for name, place in places.items()}
+    state.memory = {name: {key: value.to(where) for key, value in place.memory(data).items()}
+                    for name, place in places.items()}  # fmt: skip
     reliable = faults or Reliable()
     reliable.plan(plan, n)
     if faults is not None:
@@ -130,6 +139,8 @@ def federate(
         row["seconds"] = time.perf_counter() - start
         if last or (t + 1) % evaluate_every == 0:
             row |= timed_evaluation(state, backbone, data, ks)
+            if best is not None and is_best(row, history, f"valid {best}"):
+                state.note_best()
         history.append(row)
         if last or (t + 1) % checkpoint_every == 0:
             saved.save(state, history, ledger)
@@ -138,6 +149,9 @@ def federate(
 
     if "seconds_evaluate" not in history[-1]:  # resumed where an earlier run had saved but not evaluated
         history[-1] |= timed_evaluation(state, backbone, data, ks)
+        if best is not None and is_best(history[-1], history[:-1], f"valid {best}"):
+            state.note_best()
+    state.return_to_best()
     return Result(state, backbone, data, config, pd.DataFrame(history), ledger.frame(), tuple(ks), str(where), size,
                   prepared, time.perf_counter() - began)  # fmt: skip
 
@@ -149,6 +163,11 @@ def timed_evaluation(state: State, backbone: Backbone, data: Split, ks: tuple[in
     return metrics | {"seconds_evaluate": time.perf_counter() - start}
 
 
+def is_best(row: dict[str, Any], history: list[dict[str, Any]], metric: str) -> bool:
+    """Whether a round is better than all before it that were evaluated."""
+    return all(row[metric] > earlier[metric] for earlier in history if not math.isnan(earlier.get(metric, math.nan)))
+
+
 def one_round(
     clients: Clients, places: dict[str, Place], faults: Reliable, state: State, chosen: torch.Tensor, size: int,
     ledger: Ledger, t: int,
@@ -157,25 +176,30 @@ def one_round(
 
     Returns the sums, and what the history says beside them.
     """
-    message, mishaps = {name: place.broadcast(state.places[name], state) for name, place in places.items()}, Mishaps()
+    mishaps = Mishaps()
+    state.cohort = chosen = faults.answering(chosen, clients.seed, t, mishaps)
+    message = {name: place.broadcast(state.places[name], state) for name, place in places.items()}
     sums = zero_sums(state.tables, state.shared, clients.backbone.aggregate_items)
     if "protect" in places:
         sums = places["protect"].collect(sums, clients.seed, t)
-    chosen = faults.answering(chosen, clients.seed, t, mishaps)
     clients.begin(state, chosen, ledger, t)
 
     groups = chunks(chosen, clients.length, size)
     for group, received in faults.groups(groups, state, clients.seed, t, mishaps):
         work = clients.receive(received, group, t)
         work.flipped = faults.flipped(group, clients.seed)
+        sent: list[Sent] = []
         for name in ("augment", "select", "items"):
-            visit(name, places, work, message, sums)
+            sent += visit(name, places, work, message, state)
         trained = clients.train(received, work)
         clients.keep(state, trained, t)
-        visit("protect", places, work, message, sums)
+        for name in PLACES:
+            sent += visit(name, places, work, message, state, trained=True)
+        sent += visit("protect", places, work, message, state)
         faults.arriving(work, state, clients.seed, mishaps)
         if len(work.clients):
             send(clients.backbone, state, work, sums)
+            deliver(sent, work, sums)
 
     sums.received, skipped = mishaps.received, faults.too_few(sums.clients)
     state.places |= {"faults": memory} if (memory := faults.remember(state)) else {}
@@ -193,7 +217,7 @@ def one_round(
     for name in ("augment", "select", "items"):
         hand_over(name, places, sums, state)
     for name, place in places.items():
-        told |= place.report(state.places[name])
+        told |= place.report(state.places[name] | state.memory[name])
     return sums, told
 
 
@@ -220,19 +244,6 @@ def planned(backbone: Backbone, length: torch.Tensor, clients_per_round: float, 
     if sampling == "poisson":
         cohort = able * sample_rate(able, clients_per_round)
     return Plan(backbone, able, cohort, "all" if cohort == able else sampling, rounds)
-
-
-def visit(name: str, places: dict[str, Place], work: Work, message: dict[str, dict], sums: Sums) -> None:
-    """Let K clients pass one place, and add up what they send for it."""
-    if name in places:
-        for upload, values in places[name].client(work, message[name]).items():
-            sums.add_upload(f"{name}/{upload}", values)
-
-
-def hand_over(name: str, places: dict[str, Place], sums: Sums, state: State) -> None:
-    """Give the server's side of one place the round's sums."""
-    if name in places:
-        state.places[name] = places[name].server(state.places[name], sums, state)
 
 
 def _clients(data: Split, backbone: Backbone, local: LocalTraining, seed: int, device: torch.device) -> Clients:

@@ -47,12 +47,25 @@ def adapted_params(
     ``items`` (K, R) are those whose rows they are about to train or score.
     """
     params = received_params(state, clients)
-    if type(backbone).adapt is Backbone.adapt:
+    if not adapts(backbone):
         return params
-    if state.held:
-        place, _ = UserItems(own.indptr, torch.arange(len(own.items), device=clients.device)).padded(clients)
-        params |= {name: value[place] for name, value in state.held.items()}
     tables = state.tables | {name: table[clients] for name, table in state.own_tables.items()}
+    return adapted(state, backbone, params, tables, clients, items, own)
+
+
+def adapts(backbone: Backbone) -> bool:
+    """Whether clients work anything out from their own items before they train or score."""
+    return type(backbone).adapt is not Backbone.adapt
+
+
+def adapted(
+    state: State, backbone: Backbone, params: dict[str, Tensor], tables: dict[str, Tensor], clients: Tensor,
+    items: Tensor, own: UserItems,
+) -> dict[str, Tensor]:  # fmt: skip
+    """What K clients work out from given ``params`` (K, ...) and ``tables`` (n, d) or (K, n, d)."""
+    if state.held:
+        place = own.places(clients)
+        params = params | {name: value[place] for name, value in state.held.items()}
     return backbone.adapt(params, tables, *own.padded(clients), items)
 
 

@@ -9,13 +9,15 @@ A place is any object with these functions. ``federate`` calls them and knows no
 ``server``     what becomes of the summed uploads: its state after the round
 =============  =====================================================================================================
 
-and three more for those that need them: ``plan`` (what it has to know of the run beforehand), ``collect`` (take a
-round's uploads one client at a time, where a running sum will not do) and ``report`` (what the round's row of the
-history says about the place).
+and five more for those that need them: ``plan`` (what it has to know of the run beforehand), ``memory`` (what clients
+keep for it, each for itself), ``after`` (what K clients do when they have trained), ``collect`` (take a round's uploads
+one client at a time, where a running sum will not do) and ``report`` (what the round's row of the history says about
+the place).
 
 ``augment`` (which outside interactions join a client), ``select`` (which samples it trains on) and ``items`` (what an
-item looks like) act before local training, ``protect`` (what may leave the device) after it. The state is part of the
-run's ``State``, so checkpoints cover it, and everything broadcast or uploaded gets a row in the ledger.
+item looks like) act before local training, ``protect`` (what may leave the device) after it. State and memory are part
+of the run's ``State``, so checkpoints cover them, and everything broadcast or uploaded gets a row in the ledger. What
+clients keep does not, because it goes nowhere.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from fedlib.data.interactions import Split
 if TYPE_CHECKING:
     from fedlib.aggregate import Sums
     from fedlib.backbones.base import Backbone
+    from fedlib.received import Received
     from fedlib.state import State
 
 EMPTY = torch.empty(0)
@@ -41,8 +44,14 @@ EMPTY = torch.empty(0)
 class Work:
     """What K clients have before them while a round passes through the places.
 
-    clients (K,); positives (K, P), the first ``count[k]`` real; ``score(items)``: the received model's logits for items
-    (K, C), without dropout.
+    clients (K,); positives (K, P), the first ``count[k]`` real, which are trained on and which a selector makes fewer;
+    ``score(items)``: the received model's logits for items (K, C), without dropout, and after local training the
+    trained model's. ``model`` shows more of what was received (:class:`~fedlib.received.Received`).
+
+    owned (K, Q), the first ``owned_count[k]`` real, are all the training items of the clients, whatever is selected.
+    positions (K, Q) say where they stand in the training log, which is how a place finds its entries in ``memory``:
+    tensors (nnz, ...) with one for each training interaction, or (m, ...) with one for each client. The simulation
+    hands over everybody's; a client reads and writes, in place, no entries but its own.
 
     After local training ``update`` holds what each client is about to send, ``{"item": (K, R, d),
     "mlp.linear0.weight": (K, ...)}``, differences to what it received. Its rows of an item table are those of items
@@ -65,6 +74,27 @@ class Work:
     tables: tuple[str, ...] = ()
     n_items: int = 0
     flipped: Tensor = EMPTY
+    model: Received | None = None
+    owned: Tensor = EMPTY
+    owned_count: Tensor = EMPTY
+    positions: Tensor = EMPTY
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        """The received model's logits (K, J) for J vectors (J, d) in the place of item vectors."""
+        return self.received.score_vectors(vectors)
+
+    @property
+    def received(self) -> Received:
+        """``model``, which is there in every run."""
+        assert self.model is not None
+        return self.model
+
+    def reorder(self, order: Tensor) -> None:
+        """Put the K clients into the ``order`` (K,)."""
+        for name in ("clients", "positives", "count", "owned", "owned_count", "positions"):
+            setattr(self, name, getattr(self, name)[order])
+        self.model = self.received.of(self.clients)
 
 
 class Upload(Protocol):
@@ -108,12 +138,21 @@ class Place:
         """What joins its own state because of what the run is going to do; InputError where it cannot take part."""
         return {}
 
+    def memory(self, split: Split) -> dict[str, Tensor]:
+        """What clients keep for this place before the first round: (nnz, ...), one entry for each training interaction,
+        or (m, ...), one for each client. It never leaves them."""
+        return {}
+
     def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
         """What the server adds to the message for every client of this round."""
         return {}
 
     def client(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
         """What K clients do; returns named uploads (K, ...), which are summed over clients."""
+        return {}
+
+    def after(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What K clients do when they have trained, before their update is protected; returns uploads like `client`."""
         return {}
 
     def collect(self, sums: Sums, seed: int, round: int) -> Sums:
@@ -125,5 +164,8 @@ class Place:
         return own
 
     def report(self, own: dict[str, Tensor]) -> dict[str, float]:
-        """What the round's row of the history says, by column."""
+        """What the round's row of the history says, by column.
+
+        ``own`` is the place's state together with what the clients keep for it: a simulation may look at both.
+        """
         return {}

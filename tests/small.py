@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fedlib import FedMF, FedNCF, PFedRec, rng
+from fedlib import FedMF, FedNCF, PFedRec, Place, rng
 from fedlib.backbones import FCF, Backbone, FedAvg, FedRAP
 from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.places import Work
 from tests import oracle
 
 
@@ -45,6 +46,18 @@ BACKBONES: dict[str, tuple[Backbone, object]] = {
         partial(oracle.PFedRec, dim=8, hidden=(10, 6), dropout=0.3),
     ),
 }
+
+
+class Telling(Place):
+    """A place whose clients send something of their own beside the update: how many items they have."""
+
+    def client(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"items": work.count.double()}
+
+
+# What may come before training, as arguments of federate. Every augmenter, selector and item table of the package
+# belongs here: each backbone is run with each of them under protection (tests/backbones/test_protected.py).
+BEFORE_TRAINING: dict[str, dict[str, Place]] = {"nothing": {}, "a telling place": {"select": Telling()}}
 
 
 def oracle_name(kind: str, name: str) -> str:

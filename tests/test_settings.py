@@ -17,7 +17,7 @@ RUN: dict[str, Any] = {
     "optimizer": "sgd", "clients_per_round": 1.0, "local_epochs": 1, "batch": 256, "negatives": 4,
     "negatives_from": "untouched", "weight_decay": 0.0, "lr_decay": 1.0, "dim": 32,
     "encoder": None, "stores": None, "partition": None,
-    "rounds": 100, "seed": 0, "split_seed": 0,
+    "rounds": 100, "seed": 0, "split_seed": 0, "best": None, "evaluate_every": None,
 }  # fmt: skip
 
 

@@ -161,6 +161,8 @@ class Options:
     weight_decay: Annotated[float, parsed(decay, "NUMBER", "L2 term of the local training.")] = 0.0
     lr_decay: Annotated[float, parsed(factor, "FACTOR", "What multiplies the rates after each round.")] = 1.0
     dim: Annotated[int | None, whole("Width of the vectors.", most=16384, default="by backbone")] = None
+    evaluate_every: Annotated[int, whole("Rounds between two evaluations.")] = 1
+    best: Annotated[str | None, text("NAME@K", "Keep the round best on validation by it.", "the last round")] = None
     seed: Annotated[int, whole("Seed of training.", least=0)] = 0
     split_seed: Annotated[int, whole("Seed of the split, so that training seeds share candidates.", least=0)] = 0
     device: Annotated[str, words("auto", "cpu", "cuda", help="Where to train.")] = "auto"
@@ -179,7 +181,6 @@ class RunOptions(Options):
     lr_items: Annotated[float | None, parsed(rate, "NUMBER", "That of item vectors; needs --lr.", "by backbone")] = None
     table: Annotated[Path | None, path("FILE", "A table of `fedlib tune`, read in place of fedlib's own.")] = None
     topk: Annotated[str, text("K,K,...", "The K of HR@K, NDCG@K and so on.")] = "5,10,20"
-    evaluate_every: Annotated[int, whole("Rounds between two evaluations.")] = 1
     protect: Annotated[str, words(*PROTECT, help="What may leave a device.")] = "none"
     clip: Annotated[float | None, parsed(rate, "NUMBER", "Bound of --protect on an update.", "by --protect")] = None
     dp_epsilon: Annotated[float | None, parsed(rate, "NUMBER", "Privacy of user-dp, local-dp.", "by --protect")] = None

@@ -153,12 +153,13 @@ def setting(options: Options, split: Split, backbone: Backbone) -> Row:
     """What a row of the table of tuned rates says about the run it was made for (see :mod:`fedlib.settings`)."""
     same_name = ("dataset", "backbone", "local_only", "items", "protocol", "clients_per_round", "local_epochs", "batch",
                  "negatives", "weight_decay", "lr_decay", "rounds", "seed", "split_seed", "stores",
-                 "partition")  # fmt: skip
+                 "partition", "best")  # fmt: skip
     return {name: getattr(options, name) for name in same_name} | {
         "variant": options.variant or "original",
         "optimizer": optimizer(options),
         "negatives_from": local_training(options, split, backbone, 1.0, 1.0).negatives_from,
         "dim": backbone.dim,
+        "evaluate_every": options.evaluate_every if options.best else None,
         "encoder": encoder_name(options),
     }
 
@@ -188,6 +189,6 @@ def protection(options: RunOptions) -> Place | None:
 
 def train(options: Options, split: Split, backbone: Backbone, local: LocalTraining, **how: Any) -> Result:
     """One federated run."""
-    names = ("clients_per_round", "rounds", "seed", "executor", "chunk", "device", "max_memory")
+    names = ("clients_per_round", "rounds", "seed", "executor", "chunk", "device", "max_memory", "best")
     how |= {name: getattr(options, name) for name in names}
     return federate(split, backbone, local=local, progress=True, **how)

@@ -85,6 +85,11 @@ class UserItems:
         items[inside] = self.items[(start[:, None] + column)[inside]]
         return items, counts
 
+    def places(self, users: Tensor) -> Tensor:
+        """Where the entries of :meth:`padded` stand in ``items``, (K, P) int64, padded with 0."""
+        place, _ = UserItems(self.indptr, torch.arange(len(self.items), device=self.items.device)).padded(users)
+        return place
+
     def where(self, keep: Tensor) -> UserItems:
         """The interactions marked in ``keep`` (nnz,) bool; no user is removed."""
         return UserItems.from_pairs(self.users[keep], self.items[keep], self.n_users)
