@@ -56,6 +56,16 @@ def digest(facts: Any, *tensors: Tensor) -> str:
     return whole.hexdigest()
 
 
+def hash_of(folder: Path) -> str:
+    """SHA-256 of the names and contents of all files under ``folder``, such as a model's."""
+    whole = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return whole.hexdigest()
+
+
 def cached(kind: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors of that ``key``: read back, or made and kept.
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedlib import FedMF, LocalTraining, PrototypeSelection, federate
 from fedlib.data import load, synthetic
 from fedlib.errors import InputError
-from fedlib.items import LSA, SemanticSpace, item_texts
+from fedlib.items import LSA, SemanticSpace, SemanticTable, item_texts
 from fedlib.prototypes import ClusterPrototypes, KeywordPrototyper, PrototypeSet, TextPrototypes
 from fedlib.prototypes.answers import parse
 from fedlib.prototypes.chat import Chat
-from fedlib.prototypes.prompts import BOUNDS, Messages, generation_messages, updating_messages
+from fedlib.prototypes.prompts import BOUNDS, Messages, generation_messages, purpose_of, updating_messages
 from fedlib.prototypes.recorded import PACKAGED, RecordedAnswers, read
 from fedlib.prototypes.summary import categories_of, summary_of
 
@@ -83,6 +84,12 @@ def test_keywords_and_clusters_are_the_same_twice_and_another_seed_is_another_dr
         assert BOUNDS[0] <= len(after[0].texts) <= BOUNDS[1] and len(after[0].texts) == len(after[0].vectors)
 
 
+def test_what_a_result_says_of_its_prototypes_is_the_same_in_another_process(space: SemanticSpace) -> None:
+    texts = TextPrototypes(KeywordPrototyper(), space, SHOP, count=8)
+    assert repr(texts) == f"TextPrototypes(keyword, count=8, counts_mean=usage, synthetic, {space})"
+    assert repr(ClusterPrototypes(space)) == f"ClusterPrototypes(count=10, {space})" and " at 0x" not in repr(texts)
+
+
 def test_clusters_follow_the_item_vectors(space: SemanticSpace) -> None:
     sets = ClusterPrototypes(space, count=5)
     first = sets.first(seed=0)
@@ -99,11 +106,34 @@ def test_what_is_on_record_answers_the_prompts_of_today() -> None:
         assert RecordedAnswers().answer(generation_messages(summary_of(synthetic())))
 
 
-@pytest.mark.parametrize("name", ["ml-100k", "ml-1m"])
-def test_real_catalogues_have_a_prompt_that_names_no_item(name: str, real_data: Path) -> None:
+def test_prototypes_are_updated_in_the_loop_by_what_clients_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = synthetic(n_users=20, interactions=(5, 10))
+    space = SemanticSpace.pretrained(data, LSA(item_texts(data), 16), widths=(8, 4), steps=5)
+    model = Model()
+    selection = PrototypeSelection(
+        0.5, reading="intent", prototypes=TextPrototypes(model, space, data, count=5), update_every=2
+    )
+    result = federate(
+        data.leave_one_out(seed=0), FedMF(dim=4), items=SemanticTable(space), select=selection, rounds=5,
+        local=LocalTraining(epochs=1, batch=32, lr=0.01),
+    )  # fmt: skip
+    # A first set of five, cut to the count; the updates after rounds 2 and 4 may be longer.
+    assert result.history["prototypes"].tolist() == [5, 6, 6, 6, 6]
+    assert [purpose_of(messages) for messages in model.asked] == ["generate", "update", "update"]
+    shares = [json.loads(messages[1]["content"].splitlines()[1]) for messages in model.asked[1:]]
+    assert [sum(listed.values()) for listed in shares] == [100, 100] and list(shares[1]) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ml-100k", "Drama"), ("ml-1m", "Drama"), ("amazon-industrial", "Test, Measure & Inspect")]
+)
+def test_real_catalogues_have_a_prompt_that_names_no_item(name: str, kind: str, real_data: Path) -> None:
     data = load(name, root=real_data, download=False)
     prompt = generation_messages(summary_of(data))[1]["content"]
-    assert '"Drama"' in prompt and len(prompt) < 4000
+    assert f'"{kind}"' in prompt and len(prompt) < 4000
     kinds = {kind for held in categories_of(data) for kind in held}  # one film is called "unknown", as a genre is
     assert not [title for title in data.catalogue["title"] if title in prompt and title not in kinds]
     if any(record["dataset"] == name for record in read(PACKAGED)):
