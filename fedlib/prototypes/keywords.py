@@ -68,6 +68,7 @@ class KeywordPrototyper:
         spreads = spread(best, label, len(feedback.texts))
         todo = plan(percentages(feedback.counts), cosines(feedback.vectors, feedback.vectors), spreads, label, far)
         groups = _changed(todo, feedback, label.masked_fill(todo.introduce, len(feedback.texts)), space.x)
+        split = sum(instead == "" for _, _, instead in groups)
         introduce = bool(todo.introduce.any())
         if introduce:
             groups.append((_members(todo.introduce), None, ""))
@@ -76,7 +77,7 @@ class KeywordPrototyper:
         if introduce and any(names[-1].startswith(f"{name},") for name in names):
             names[-1] = ""  # a narrower name of a kind that has a prototype: it is represented
         found = dict.fromkeys(name or instead for name, (_, _, instead) in zip(names, groups, strict=True))
-        done = f"Kept {len(kept)} prototypes, merged {2 * len(todo.merge)}, split {len(todo.split)}"
+        done = f"Kept {len(kept)} prototypes, merged {2 * len(todo.merge)}, split {split}"
         note = f"{done} and introduced {int(introduce and names[-1] != '')}."
         return tuple(filter(None, found)), note
 
@@ -89,7 +90,7 @@ def _changed(todo: Plan, feedback: Feedback, label: Tensor, x: Tensor) -> list[t
         items = _members(label == j)
         if j in partner:
             groups.append((_members((label == j) | (label == partner[j])), None, text))
-        elif j in todo.split:
+        elif j in todo.split and len(x[items.to(x.device)].unique(dim=0)) > 1:
             half = kmeans(x[items.to(x.device)], 2, feedback.round, "split")[1].cpu()
             groups += [(items[half == 0], None, text), (items[half == 1], None, "")]
         elif j not in partner.values():

@@ -147,6 +147,17 @@ def test_keywords_name_planted_groups_and_update_them() -> None:
     assert sum("Sky" in text for text in after) == 2 and {"Love", "War"} & set(", ".join(after).split(", "))
 
 
+def test_items_with_one_and_the_same_text_are_not_split() -> None:
+    kinds = tuple(f"kind {j}" for j in range(5))
+    label = torch.arange(5).repeat_interleave(8)
+    data = shop([kinds[j] for j in label.tolist()])
+    table = torch.eye(5)[label] + 0.3 * (label == 0)[:, None] * torch.eye(5)[torch.arange(40) % 5]
+    feedback = Feedback(kinds, torch.eye(5), torch.tensor([90, 1, 1, 1, 1]), table, 1)
+    for texts, split in ((torch.eye(5)[label], 0), (table, 1)):
+        _, note = KeywordPrototyper().next(data, space_of(texts), feedback)
+        assert f"split {split} " in note
+
+
 def test_a_kind_of_items_far_from_all_prototypes_gets_one() -> None:
     kinds = ["War", "Love", "Fun", "Art", "Sea", "Sky"]
     points, label = blobs(20, 20, 20, 20, 20, 12)
