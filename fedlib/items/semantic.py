@@ -74,10 +74,8 @@ class SemanticSpace:
 
         ``weights``: the encoder after an alignment, in the place of the pre-trained one.
         """
-        x = encoded(self.encoder, texts)
         own = self.weights if weights is None else weights
-        device = own["linear0.weight"].device
-        return encode(own, x.to(device))
+        return encode(own, encoded(self.encoder, texts).to(own["linear0.weight"].device))
 
     def about(self) -> dict[str, Any]:
         """What a result says about the space it used: encoder, training, what is lost, and how long the codes are.
