@@ -23,6 +23,7 @@ GROWS = f"While the largest is the best, one half a decade higher joins, up to {
 ENCODER = "What reads the texts of --items semantic: sentence-t5, minilm, lsa, or a folder of your own."
 READINGS = ("hard_min", "literal_desc", "intent")
 LLM = "What writes prototypes: recorded, keyword, or a language model by name, folder or server."
+RECORD = "Another model's record: the cells with recorded prototypes, under its name."
 PROTECT = ("none", "secagg", "user-dp", "local-dp", "noise")
 PARTITIONS = ("random", "uniform", "beta")
 VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
@@ -222,6 +223,7 @@ class ReproduceOptions:
     tune: Annotated[bool, switch("--tune", "Choose the cells' rates on validation data first, where none are.")] = False
     jobs: Annotated[int, whole("Runs side by side, each on one thread.", most=1024)] = 2
     device: Annotated[str, words("auto", "cpu", "cuda", help="Where to train.")] = "auto"
+    prototypes: Annotated[Path | None, path("FILE", RECORD)] = None
     results: Annotated[Path | None, path("DIR", "The folder of the finished rows.")] = None
     rates: Annotated[Path | None, path("FILE", "The table of chosen rates, in place of fedlib's own.")] = None
     given: frozenset[str] = frozenset()
