@@ -46,8 +46,14 @@ def options_of(backbone: str, selector: str | None, ratio: float = 0.1, **other:
 
 
 def rated_as(selector: str | None) -> str | None:
-    """The selector under which a selector's rates are chosen."""
-    return "entropy" if selector in BY_LOSS else selector
+    """The selector under which a selector's rates are chosen.
+
+    Prototypes of other sources take those of the recorded ones, so that a reading differs in nothing but the source.
+    """
+    if selector is None or selector in BY_LOSS:
+        return selector and "entropy"
+    source, _, reading = selector.partition("/")
+    return f"recorded/{reading}" if source in ("keyword", "cluster") else selector
 
 
 def cell(name: str, backbone: str, selector: str | None, **other: Any) -> Cell:

@@ -40,7 +40,7 @@ def chosen_reading(rows: Sequence[Row], backbone: str, prototypes: str) -> str:
 
 
 def cell_of(rows: Sequence[Row], backbone: str, row: str) -> str | None:
-    """The cell behind one of the rows of ``PRINTED``, with the reading that validation chose; None if it was not run."""
+    """The cell behind a row of ``PRINTED``, with the reading that validation chose; None if it was not run."""
     if row not in BY_PROTOTYPES:
         return f"{backbone}/{row}" if runs(rows, f"{backbone}/{row}") else None
     if not any(runs(rows, f"{backbone}/{row}/{reading}") for reading in READINGS):
