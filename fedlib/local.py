@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.backbones.base import Backbone, Batch, Outer, Trained
+from fedlib.backbones.base import Batch, Dropout, Outer, Trained
 from fedlib.cohort import Chunk
+from fedlib.pace import Pace
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class LocalTraining:
 
     ``lr`` for the network and user vectors (and for a server with an optimiser of its own), ``lr_items`` for item rows
     (None: the backbone's own rule); both shrink by the factor ``lr_decay`` from round to round.
+    ``step_decay`` shrinks both from one local step to the next, anew in every round, and a client leaves out the rest
+    of its ``epochs`` when the relative change of its mean loss from one epoch to the next falls below ``stop``
+    (:class:`~fedlib.pace.Pace`).
     ``optimizer`` is "sgd" or "adam", ``weight_decay`` an L2 term added to the gradient (as in ``torch.optim``).
     The optimiser is new for every client in every round and acts on the rows the client touches in that round.
     """
@@ -48,10 +53,23 @@ class LocalTraining:
     optimizer: str = "sgd"
     weight_decay: float = 0.0
     lr_decay: float = 1.0
+    step_decay: float = 1.0
+    stop: float = 0.0
+
+
+class Model(Protocol):
+    """What local training needs of a :class:`~fedlib.backbones.base.Backbone`, or of a store's model."""
+
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]: ...
+    def dropouts(self) -> dict[str, Dropout]: ...
+    def gradients(
+        self, params: dict[str, Tensor], rows: dict[str, Tensor], batch: Batch, wanted: tuple[str, ...]
+    ) -> tuple[Tensor, Mapping[str, Tensor | Outer], Mapping[str, Tensor | Outer]]: ...
 
 
 def train(
-    backbone: Backbone,
+    backbone: Model,
     params: dict[str, Tensor],
     rows: dict[str, Tensor],
     chunk: Chunk,
@@ -70,20 +88,23 @@ def train(
     rates = {"network": local.lr * shrunk, "items": lr_items * shrunk}
     optimizer = rule({"network": params, "items": rows}, rates, local.weight_decay)
     dtype = next(iter(rows.values())).dtype
-    loss = torch.zeros(len(chunk.clients), dtype=dtype, device=chunk.count.device)
+    pace = Pace(len(chunk.clients), local.step_decay, local.stop, next(iter(rows.values())))
     for epoch in range(local.epochs):
         for first, batch in batches(backbone, chunk, local.batch, dtype, seed, round, epoch):
             own = {name: p[first:] for name, p in params.items()}, {name: q[first:] for name, q in rows.items()}
+            factor = pace.factor(first)
             for step, wanted in enumerate(backbone.steps):
                 step_loss, network, items = backbone.gradients(*own, batch, wanted)
-                optimizer.step({"network": network, "items": items}, wanted, first)
+                optimizer.step({"network": network, "items": items}, wanted, first, factor)
                 if step == 0:
-                    loss[first:] += step_loss
-    return Trained(params, rows, loss / (local.epochs * torch.ceil(chunk.count / local.batch)))
+                    pace.note(first, step_loss, (batch.weights > 0).sum(1))
+        if not pace.goes_on():
+            break
+    return Trained(params, rows, pace.mean_loss())
 
 
 def batches(
-    backbone: Backbone, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
+    backbone: Model, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
 ) -> Iterator[tuple[int, Batch]]:
     """One epoch in batches of ``size``: the first client that still has samples, and the batch of it and all after it.
 
@@ -118,7 +139,7 @@ def shuffled(chunk: Chunk, stream: int) -> Tensor:
 
 
 def dropout_masks(
-    backbone: Backbone, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
+    backbone: Model, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """Masks (K, B, width) for every dropout site, from each sample's own draws."""
     masks = {}
@@ -138,17 +159,20 @@ def dense(gradient: Tensor | Outer) -> Tensor:
 
 
 class SGD:
-    """theta <- theta - lr (g + decay theta), for stacked clients."""
+    """theta <- theta - lr (g + decay theta), for stacked clients, each with a ``factor`` of its own on lr."""
 
     def __init__(self, leaves: dict[str, dict[str, Tensor]], rates: dict[str, float], decay: float) -> None:
         self.leaves, self.rates, self.decay = leaves, rates, decay
 
-    def step(self, gradients: Named, groups: tuple[str, ...], first: int) -> None:
-        """Update ``groups`` of the clients from ``first`` on."""
+    def step(self, gradients: Named, groups: tuple[str, ...], first: int, factor: Tensor | float = 1.0) -> None:
+        """Update ``groups`` of the clients from ``first`` on; ``factor`` (K',) multiplies their rates."""
         for group in groups:
             for name, g in gradients[group].items():
                 theta, rate = self.leaves[group][name][first:], self.rates[group]
-                if self.decay:
+                if isinstance(factor, Tensor):
+                    column = (rate * factor).view(-1, *[1] * (theta.dim() - 1))
+                    theta.sub_(column * dense(g).add(theta, alpha=self.decay))
+                elif self.decay:
                     theta.sub_(dense(g).add(theta, alpha=self.decay), alpha=rate)
                 elif isinstance(g, Outer):
                     theta.addcmul_(g.left[:, :, None], g.right[:, None, :], value=-rate)
@@ -157,7 +181,7 @@ class SGD:
 
 
 class Adam:
-    r"""Adam with a step count for each client, for stacked clients.
+    r"""Adam with a step count for each client, for stacked clients, each with a ``factor`` of its own on lr.
 
     .. math::
 
@@ -175,8 +199,8 @@ class Adam:
         self.moments = {id(leaf): (torch.zeros_like(leaf), torch.zeros_like(leaf)) for leaf in everything}
         self.steps = {group: torch.zeros(len(everything[0]), dtype=torch.float64) for group in leaves}
 
-    def step(self, gradients: Named, groups: tuple[str, ...], first: int) -> None:
-        """Update ``groups`` of the clients from ``first`` on."""
+    def step(self, gradients: Named, groups: tuple[str, ...], first: int, factor: Tensor | float = 1.0) -> None:
+        """Update ``groups`` of the clients from ``first`` on; ``factor`` (K',) multiplies their rates."""
         for group in groups:
             self.steps[group][first:] += 1
             s = self.steps[group][first:]
@@ -188,6 +212,6 @@ class Adam:
                 m.lerp_(g, 0.1)
                 v.mul_(0.999).addcmul_(g, g, value=0.001)
                 shape = (-1,) + (1,) * (g.dim() - 1)
-                size = (self.rates[group] / (1 - 0.9**s)).to(g).view(shape)
+                size = (self.rates[group] * factor / (1 - 0.9**s)).to(g).view(shape)
                 scale = (1 - 0.999**s).sqrt().to(g).view(shape)
                 theta.sub_(size * m / (v.sqrt() / scale + 1e-8))

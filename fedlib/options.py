@@ -37,8 +37,11 @@ def validate(
             raise InputError(f"{name} must be a positive number, not {rate}.")
     if not (math.isfinite(local.weight_decay) and local.weight_decay >= 0):
         raise InputError(f"weight_decay must be 0 or a positive number, not {local.weight_decay}.")
-    if not 0 < local.lr_decay <= 1:
-        raise InputError(f"lr_decay must be a factor in (0, 1], not {local.lr_decay}.")
+    for name, factor in {"lr_decay": local.lr_decay, "step_decay": local.step_decay}.items():
+        if not 0 < factor <= 1:
+            raise InputError(f"{name} must be a factor in (0, 1], not {factor}.")
+    if not (math.isfinite(local.stop) and local.stop >= 0):
+        raise InputError(f"stop must be 0 or a positive number, not {local.stop}.")
     if local.optimizer not in ("sgd", "adam"):
         raise InputError(f'optimizer must be "sgd" or "adam", not "{local.optimizer}".')
     if local.negatives_from not in (None, "unobserved", "untouched"):
