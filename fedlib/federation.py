@@ -47,6 +47,7 @@ from fedlib.places import Place, Plan, Work
 from fedlib.result import Result
 from fedlib.state import State, initial_state
 from fedlib.stores import StoreClients
+from fedlib.storeusers import StoreUsers
 
 PLACES = ("augment", "select", "items", "protect")
 
@@ -239,8 +240,10 @@ def _clients(data: Split, backbone: Backbone, local: LocalTraining, seed: int, d
     n, length = data.data.n_items, data.client_sizes.to(device)
     train, touched = data.train.to(device), data.data.interactions.to(device)
     sampler = NegativeSampler(touched if local.negatives_from == "untouched" else train, n)
-    if data.stores is not None:
-        assert isinstance(backbone, FedNGCF)  # validate_clients has seen to it
+    if isinstance(backbone, FedNGCF):
+        assert data.stores is not None  # validate_clients has seen to it
         return StoreClients(backbone, local, train, data.stores, length, sampler, seed)
+    if data.stores is not None:
+        return StoreUsers(backbone, local, train, data.stores, length, sampler, seed)
     slots = AllItems(n) if backbone.all_items else Slots(n, device)
     return UserClients(backbone, local, train, length, sampler, slots, seed)

@@ -74,14 +74,16 @@ def validate_clients(
         if backbone.has_stores:
             raise InputError(f"The clients of {name} are stores: give the split some with its with_stores.")
         return
-    if not backbone.has_stores:
-        raise InputError(f"{name} is the model of one user: use a split without stores.")
+    if not (backbone.has_stores or backbone.joins_stores):
+        raise InputError(f"{name} cannot be trained by stores for their users: use a split without stores.")
     if chunk is not None:
         raise InputError("chunk is for clients that are users: stores are trained one at a time.")
     if "select" in places:
         raise InputError("select chooses among the samples of one user: leave it out where the clients are stores.")
-    if local.weight_decay:
+    if backbone.has_stores and local.weight_decay:
         raise InputError(f"weight_decay is not for {name}: its own l2 acts on the vectors of each batch.")
+    if backbone.has_stores and (local.step_decay < 1 or local.stop):
+        raise InputError(f"step_decay and stop are not for {name}: its stores take a number of steps of their own.")
 
 
 def data_identity(data: Split) -> dict[str, str]:

@@ -21,7 +21,7 @@ class State:
 
     tables: the server's item tables (n, d). shared: the server's other parameters.
     private: parameters that live on the clients, (m, ...). own_tables: item tables that live on the clients, (m, n, d).
-    Where the clients are J stores, these are (J, ...) and (J, n, d), but user vectors are still (m, d).
+    Where the clients are J stores, these are (J, ...) and (J, n, d), but what belongs to a user is still (m, ...).
     kept: locally tuned copies of server tables. places: the state of the loop's four places.
     server: the moments of the server's optimiser, where it has one. third_party: what a third party knows that helps
     clients to learn of each other, and held: what they hold of each of their training items from it, (nnz, ...).
@@ -91,9 +91,12 @@ def initial_state(
     m = train.n_users
     clients = m if stores is None else stores.n_stores
     room = capacity(train, negatives, n_items)
+    if stores is not None:
+        room = room.new_zeros(clients).index_add_(0, stores.assignment, room).clamp(max=n_items)
+    expansion = backbone.expansion if stores is None else None  # inside a store nobody needs a third party
     needed = private_bytes(backbone, m, clients, n_items, room, torch.empty((), dtype=dtype).itemsize)
-    if backbone.expansion is not None:
-        needed += backbone.expansion.bytes_needed(m, len(train.items), torch.empty((), dtype=dtype).itemsize)
+    if expansion is not None:
+        needed += expansion.bytes_needed(m, len(train.items), torch.empty((), dtype=dtype).itemsize)
     if needed > max_memory:
         raise InputError(
             f"The clients' private state would take {needed / 2**30:.1f} GiB, more than the allowed "
@@ -106,14 +109,14 @@ def initial_state(
     private, shared = {}, {}
     for name, _ in backbone.named_parameters():
         if backbone.is_private(name):
-            holders = torch.arange(m if backbone.is_per_user(name) else clients)
+            holders = torch.arange(m if backbone.is_of_user(name) else clients)
             private[name] = backbone.initial(name, seed, holders).to(device, dtype, copy=True).contiguous()
         else:
             shared[name] = backbone.initial(name, seed).to(device, dtype)
     server = {} if backbone.server is None else backbone.server.memory({**served, **shared})
     state = State(0, served, shared, private, own, kept, {}, server)
-    if backbone.expansion is not None:
-        state.third_party, state.held = backbone.expansion.memory(m, len(train.items), private["user"])
+    if expansion is not None:
+        state.third_party, state.held = expansion.memory(m, len(train.items), private["user"])
     return state
 
 
@@ -122,7 +125,7 @@ def private_bytes(backbone: Backbone, n_users: int, n_clients: int, n_items: int
     total = 0
     for name, p in backbone.named_parameters():
         if backbone.is_private(name):
-            total += p.numel() * itemsize * (n_users if backbone.is_per_user(name) else n_clients)
+            total += p.numel() * itemsize * (n_users if backbone.is_of_user(name) else n_clients)
     for table in backbone.tables.values():
         if table.owner == "client":
             total += n_clients * n_items * table.dim * itemsize

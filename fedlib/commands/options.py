@@ -22,7 +22,7 @@ GROWTH = 1000
 GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
 PROTECT = ("none", "secagg", "user-dp", "local-dp", "noise")
 PARTITIONS = ("random", "uniform", "beta")
-VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
+VARIANTS, POOLS = ("original", "fedsllm", "code"), ("unobserved", "untouched")
 T = TypeVar("T", "RunOptions", "TuneOptions", "ReproduceOptions")
 
 
@@ -175,6 +175,8 @@ class RunOptions(Options):
     lr: Annotated[float | None, parsed(rate, "NUMBER", "Learning rate.", "tuned, else by backbone")] = None
     lr_items: Annotated[float | None, parsed(rate, "NUMBER", "That of item vectors; needs --lr.", "by backbone")] = None
     table: Annotated[Path | None, path("FILE", "A table of `fedlib tune`, read in place of fedlib's own.")] = None
+    step_decay: Annotated[float, parsed(factor, "FACTOR", "That after each local step; needs --lr.")] = 1.0
+    stop: Annotated[float, parsed(decay, "NUMBER", "Change of loss that ends local epochs; needs --lr.")] = 0.0
     topk: Annotated[str, text("K,K,...", "The K of HR@K, NDCG@K and so on.")] = "5,10,20"
     evaluate_every: Annotated[int, whole("Rounds between two evaluations.")] = 1
     protect: Annotated[str, words(*PROTECT, help="What may leave a device.")] = "none"
