@@ -14,7 +14,7 @@ from fedlib.backbones.expansion import GraphExpansion, others
 from fedlib.backbones.pairs import Pairs
 from fedlib.backbones.perturb import Perturbation, perturb
 from fedlib.errors import InputError
-from fedlib.scatter import add_columns_
+from fedlib.scatter import add_columns_, add_rows_
 
 if TYPE_CHECKING:
     from fedlib.cohort import Chunk
@@ -131,7 +131,8 @@ class FedPerGNN(Backbone):
     def in_store(self, params: dict[str, Tensor], edges: UserItems, n_rows: int) -> dict[str, Tensor]:
         """A store's edges, ascending, as ``user * n_rows + row`` (E,), with share (E,) and extra (E, d) of each.
 
-        As in :meth:`adapt`; the neighbours are the other users of the store.
+        As in :meth:`adapt`; the neighbours are the other users of the store. told (U, d) is what a user hears along all
+        its edges that does not come from the item rows.
         """
         p, edge = params["user"], (edges.users * n_rows + edges.items).sort().values
         share, extra = p.new_ones(len(edge)), p.new_zeros(len(edge), self.dim)
@@ -139,15 +140,18 @@ class FedPerGNN(Backbone):
             everybody = torch.ones(len(p), dtype=torch.bool, device=p.device)
             mean, holders = others(p, everybody, edge // n_rows, edge % n_rows, n_rows)
             share, extra = halves((holders > 0).to(p.dtype), mean)
-        return params | {"edge": edge, "share": share, "extra": extra}
+        told = add_rows_(torch.zeros_like(p), edge // n_rows, extra * (self.neighbours == "history"))
+        return params | {"edge": edge, "share": share, "extra": extra, "told": told}
 
     def pair_logits(self, params: dict[str, Tensor], rows: Rows, pairs: Pairs) -> Tensor:
         """Score pairs of a store's users and items by message passing along all edges of the store, (B,)."""
         p, q = params["user"], rows["item"]
         edge, share, extra = params["edge"], params["share"], params["extra"]
-        heard, _ = self.vectors(q[edge % len(q)], torch.ones_like(share), share, extra)  # (E, d)
         size = torch.bincount(edge // len(q), minlength=len(p))
-        history = torch.segment_reduce(heard, "sum", lengths=size)  # (U, d)
+        along = share if self.neighbours == "history" else torch.ones_like(share)
+        history = params["told"] + F.embedding_bag(
+            edge % len(q), q, size.cumsum(0) - size, mode="sum", per_sample_weights=along
+        )  # the sum of h_j over I_u, (U, d)
         wanted = pairs.user * len(q) + pairs.item
         at = torch.searchsorted(edge, wanted).clamp_(max=len(edge) - 1)
         own = (edge[at] == wanted).to(q.dtype)
