@@ -186,8 +186,9 @@ class Backbone(nn.Module):
         return name.startswith("user")
 
     def is_of_user(self, name: str) -> bool:
-        """Whether every user of a store has parameter ``name``: what the class calls private, also where all is."""
-        return any(name == part or name.startswith(part + ".") for part in type(self).private)
+        """Whether each user of a store has a parameter ``name``: what is private, or was before all was."""
+        parts = type(self).private if self.is_alone else self.private
+        return any(name == part or name.startswith(part + ".") for part in parts)
 
     def dropouts(self) -> dict[str, Dropout]:
         """The dropout sites by module name."""
