@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -84,6 +85,14 @@ def validate_clients(
         raise InputError(f"weight_decay is not for {name}: its own l2 acts on the vectors of each batch.")
     if backbone.has_stores and (local.step_decay < 1 or local.stop):
         raise InputError(f"step_decay and stop are not for {name}: its stores take a number of steps of their own.")
+
+
+def validate_disk(own_tables_in: str | Path | None, device: torch.device, checkpoint: str | Path | None) -> None:
+    """Raise InputError, in one sentence, where tables cannot be files."""
+    if own_tables_in is not None and device.type != "cpu":
+        raise InputError("Tables in files are for a CPU: use --device cpu, or leave out --own-tables-in.")
+    if own_tables_in is not None and checkpoint is not None:
+        raise InputError("A checkpoint is written from memory: leave out either it or --own-tables-in.")
 
 
 def data_identity(data: Split) -> dict[str, str]:

@@ -183,6 +183,7 @@ class RunOptions(Options):
     clip: Annotated[float | None, parsed(rate, "NUMBER", "Bound of --protect on an update.", "by --protect")] = None
     dp_epsilon: Annotated[float | None, parsed(rate, "NUMBER", "Privacy of user-dp, local-dp.", "by --protect")] = None
     sampling: Annotated[str, words("fixed", "poisson", help="How a round's clients are drawn.")] = "fixed"
+    own_tables_in: Annotated[Path | None, path("DIR", "A folder for clients' own item tables, not memory.")] = None
     checkpoint: Annotated[Path | None, path("DIR", "A folder to save the state in.")] = None
     checkpoint_every: Annotated[int, whole("Rounds between two checkpoints.")] = 10
     resume: Annotated[bool, switch("--resume", "Go on from the newest checkpoint, where there is one.")] = False

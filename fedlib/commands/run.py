@@ -104,7 +104,7 @@ def federated(
     result = train(
         options, split, backbone, local, ks=cutoffs(options.topk), evaluate_every=options.evaluate_every,
         checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every, resume=options.resume,
-        protect=protection(options), sampling=options.sampling,
+        protect=protection(options), sampling=options.sampling, own_tables_in=options.own_tables_in,
     )  # fmt: skip
     history = plain_rows(result.history)
     config = {
