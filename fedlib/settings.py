@@ -52,8 +52,9 @@ def read_table(path: Path = PACKAGED) -> list[Row]:
 def find(rows: list[Row], setting: Row) -> Row | None:
     """The row whose rates suit a run with this ``setting``; None if none does.
 
-    A row suits if it agrees in what it must (data, model, protocol, optimiser, and whether all clients take part or
-    some) and its choice is made; of several, the one that agrees in most of the rest is taken, the first of equals.
+    A row suits if it agrees in what it must (data, model, protocol, optimiser, whether all clients take part or some,
+    whether they are stores) and its choice is made; of several, the one that agrees in most of the rest is taken, the
+    first of equals.
     ``setting`` may leave out what a run does not have, such as the metric.
     """
 
@@ -62,7 +63,8 @@ def find(rows: list[Row], setting: Row) -> Row | None:
 
     suited = [row for row in rows if row["lr"] is not None and all(row[name] == setting[name] for name in MUST_AGREE)
               and row.get("protect") == setting.get("protect")
-              and (row["clients_per_round"] == 1) == (setting["clients_per_round"] == 1)]  # fmt: skip
+              and (row["clients_per_round"] == 1) == (setting["clients_per_round"] == 1)
+              and (row["stores"] is None) == (setting["stores"] is None)]  # fmt: skip
     return max(suited, key=agreement, default=None)
 
 

@@ -41,6 +41,10 @@ BACKBONES: dict[str, tuple[Backbone, object]] = {
     "fedavg": (FedAvg(8), partial(oracle.FedAvg, dim=8)),
     "fcf": (FCF(8), partial(oracle.FedAvg, dim=8)),
     "fedrap": (FedRAP(8, lam=0.3, mu=0.2), partial(oracle.FedRAP, dim=8, lam=0.3, mu=0.2)),
+    "fedrap-constant": (
+        FedRAP(8, lam=0.01, mu=0.2, ramp="constant"),
+        partial(oracle.FedRAP, dim=8, lam=0.01, mu=0.2, ramp=False),
+    ),
     "pfedrec-mlp": (
         PFedRec(8, hidden=(10, 6), dropout=0.3),
         partial(oracle.PFedRec, dim=8, hidden=(10, 6), dropout=0.3),
@@ -86,5 +90,6 @@ def run_oracle(
         optimizer=local.optimizer, negatives=local.negatives, clients_per_round=clients_per_round,
         aggregate_items=items or backbone.aggregate_items, aggregate_params=network or backbone.aggregate_network,
         seed=seed, dtype=dtype, exclude=[exclude[u].tolist() for u in range(m)],
+        step_decay=local.step_decay, stop=local.stop,
     )  # fmt: skip
     return {names[name]: value for name, value in {**result.shared, **result.private}.items()}, result

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("here")
 BAD_VALUES = {
     "--dataset": [("nowhere", "ml-100k"), ("./nowhere", "nowhere"), ("", "data set")],
     "--backbone": [("svd", "fedmf, fedncf, pfedrec, fedneumf, fedrap, fedavg, fcf, fcf-als, fedpergnn, fedngcf")],
-    "--variant": [("mine", "original, fedsllm")],
+    "--variant": [("mine", "original, fedsllm, code")],
     "--protocol": [("loo", "loo99, full, ratio80")],
     "--stores": [("0", "whole number"), ("x", "whole number")],
     "--partition": [("size", "random, uniform, beta")],
@@ -42,6 +42,8 @@ BAD_VALUES = {
     "--optimizer": [("lbfgs", "sgd, adam")],
     "--lr": [(v, "number") for v in ("nan", "inf", "0", "-1", "x")],
     "--lr-decay": [(v, "factor") for v in ("0", "1.5", "-1")] + [("x", "number")],
+    "--step-decay": [(v, "factor") for v in ("0", "1.5", "-1")] + [("x", "number"), ("0.9", "needs --lr")],
+    "--stop": [(v, "number") for v in ("nan", "-1", "x")] + [("1e-4", "needs --lr")],
     "--weight-decay": [(v, "number") for v in ("nan", "-1", "x")],
     "--dim": [("0", "whole number"), ("1000000000", "16384")],
     "--seed": [("-1", "whole number"), ("x", "whole number")],
@@ -56,6 +58,7 @@ BAD_VALUES = {
     "--checkpoint-every": [("0", "whole number")],
     "--table": [("nowhere.json", "nowhere.json")],
     "--out": [("missing/out.json", "missing"), (".", "file"), ("x" * 300, "name another place"), ("/dev/null", "file")],
+    "--own-tables-in": [("nowhere", "no folder")],
     "--checkpoint": [("missing/runs", "missing"), ("x" * 300, "name another place"), ("/dev/null", "folder")],
     "--unknown": [("1", "--unknown")],
 }  # fmt: skip
@@ -126,7 +129,7 @@ def test_a_row_that_is_not_federated_refuses_federated_options(
 def test_stores_are_for_models_of_stores_and_those_need_them(capsys: pytest.CaptureFixture[str]) -> None:
     run = ["run", "--dataset", "synthetic", "--backbone"]
     assert "needs --stores N" in refusal(capsys, [*run, "fedngcf"])
-    assert "leave out --stores" in refusal(capsys, [*run, "fedmf", "--stores", "3"])
+    assert "leave out --stores" in refusal(capsys, [*run, "fedrap", "--stores", "3"])
     assert "needs --stores N" in refusal(capsys, [*run, "fedmf", "--partition", "beta"])
     assert "201" in refusal(capsys, [*run, "fedngcf", "--stores", "201"])
 

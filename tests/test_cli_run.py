@@ -94,6 +94,7 @@ def test_every_training_option_reaches_the_loop() -> None:
         ("fedncf", "original", "adam", 0.01, {"dim": 32, "hidden": [32, 16, 8], "gmf": 8, "dropout": 0.0}),
         ("fedncf", "fedsllm", "adam", 0.01, {"dim": 32, "hidden": [128, 64], "gmf": 0, "dropout": 0.5}),
         ("pfedrec", "fedsllm", "adam", 0.01, {"dim": 32, "hidden": [64, 32], "dropout": 0.5}),
+        ("fedrap", "code", "sgd", 0.0001, {"dim": 32, "lam": 0.1, "mu": 0.001, "ramp": "constant"}),
     ],
 )
 def test_a_variant_is_a_model_with_its_optimiser(
@@ -101,13 +102,17 @@ def test_a_variant_is_a_model_with_its_optimiser(
 ) -> None:
     config = report(*RUN, "--backbone", backbone, "--variant", variant, "--rounds", "1")["config"]
     assert config["model"].items() >= model.items()
-    rate = 200 * lr if optimizer == "sgd" else lr  # 200 clients: FedMF's rule
+    factor = {"fedmf": 200, "fedrap": 300}.get(backbone, 1)  # clients, and items: the rules of the two
+    rate = factor * lr if optimizer == "sgd" else lr
     assert (config["local"]["optimizer"], config["local"]["lr"], config["local"]["lr_items"]) == (optimizer, lr, rate)
 
 
-@pytest.mark.parametrize("partition", ["random", "uniform"])
-def test_a_run_of_stores_has_a_client_for_each(partition: str) -> None:
-    written = report(*RUN, "--backbone", "fedngcf", "--stores", "4", "--partition", partition, "--protocol", "ratio80",
+@pytest.mark.parametrize(
+    ("backbone", "partition"),
+    [("fedngcf", "random"), ("fedngcf", "uniform"), ("fedmf", "random"), ("fedpergnn", "beta")],
+)
+def test_a_run_of_stores_has_a_client_for_each(backbone: str, partition: str) -> None:
+    written = report(*RUN, "--backbone", backbone, "--stores", "4", "--partition", partition, "--protocol", "ratio80",
                      "--rounds", "1", "--dim", "8")  # fmt: skip
     assert [row["clients"] for row in written["history"]] == [4]
     assert (written["config"]["stores"], written["config"]["partition"]) == (4, partition)

@@ -40,6 +40,12 @@ def test_all_clients_and_some_clients_are_two_kinds_of_run() -> None:
     assert find([row(clients_per_round=0.5)], RUN | {"clients_per_round": 30.0}) is not None
 
 
+def test_users_and_stores_are_two_kinds_of_run() -> None:
+    assert find([row()], RUN | {"stores": 10}) is None
+    assert find([row(stores=5)], RUN) is None
+    assert find([row(stores=5)], RUN | {"stores": 10}) is not None
+
+
 def test_a_row_without_a_choice_is_not_read() -> None:
     assert find([row(None)], RUN) is None
 

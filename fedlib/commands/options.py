@@ -26,7 +26,7 @@ LLM = "What writes prototypes: recorded, keyword, or a language model by name, f
 RECORD = "Another model's record: the cells with recorded prototypes, under its name."
 PROTECT = ("none", "secagg", "user-dp", "local-dp", "noise")
 PARTITIONS = ("random", "uniform", "beta")
-VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
+VARIANTS, POOLS = ("original", "fedsllm", "code"), ("unobserved", "untouched")
 T = TypeVar("T", "RunOptions", "TuneOptions", "ReproduceOptions")
 
 
@@ -191,11 +191,14 @@ class RunOptions(Options):
     lr: Annotated[float | None, parsed(rate, "NUMBER", "Learning rate.", "tuned, else by backbone")] = None
     lr_items: Annotated[float | None, parsed(rate, "NUMBER", "That of item vectors; needs --lr.", "by backbone")] = None
     table: Annotated[Path | None, path("FILE", "A table of `fedlib tune`, read in place of fedlib's own.")] = None
+    step_decay: Annotated[float, parsed(factor, "FACTOR", "That after each local step; needs --lr.")] = 1.0
+    stop: Annotated[float, parsed(decay, "NUMBER", "Change of loss that ends local epochs; needs --lr.")] = 0.0
     topk: Annotated[str, text("K,K,...", "The K of HR@K, NDCG@K and so on.")] = "5,10,20"
     protect: Annotated[str, words(*PROTECT, help="What may leave a device.")] = "none"
     clip: Annotated[float | None, parsed(rate, "NUMBER", "Bound of --protect on an update.", "by --protect")] = None
     dp_epsilon: Annotated[float | None, parsed(rate, "NUMBER", "Privacy of user-dp, local-dp.", "by --protect")] = None
     sampling: Annotated[str, words("fixed", "poisson", help="How a round's clients are drawn.")] = "fixed"
+    own_tables_in: Annotated[Path | None, path("DIR", "A folder for clients' own item tables, not memory.")] = None
     checkpoint: Annotated[Path | None, path("DIR", "A folder to save the state in.")] = None
     checkpoint_every: Annotated[int, whole("Rounds between two checkpoints.")] = 10
     resume: Annotated[bool, switch("--resume", "Go on from the newest checkpoint, where there is one.")] = False

@@ -69,6 +69,9 @@ def check(options: RunOptions) -> None:
     protection(options)
     if options.lr_items is not None and options.lr is None:
         raise InputError("--lr-items needs --lr, so that no given rate is mixed with a tuned one.")
+    for name in ("step_decay", "stop"):
+        if name in options.given and options.lr is None:
+            raise InputError(f"{flag(name)} needs --lr: rates were tuned without it.")
     if options.lr is not None and options.table is not None:
         raise InputError("--table is read where --lr is not given: leave out one of the two.")
     for name in ("resume", "checkpoint_every"):
@@ -105,7 +108,8 @@ def federated(
     result = train(
         options, split, backbone, local, ks=cutoffs(options.topk), evaluate_every=options.evaluate_every,
         checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every, resume=options.resume,
-        **chosen, **{"protect": protection(options), "sampling": options.sampling} | also,
+        own_tables_in=options.own_tables_in, **chosen,
+        **{"protect": protection(options), "sampling": options.sampling} | also,
     )  # fmt: skip
     history = plain_rows(result.history)
     config = {

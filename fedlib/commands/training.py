@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fedlib.backbones import Backbone
-from fedlib.commands.models import DEFAULT_LR, MODELS, OF_STORES, UNUSED, Variant
+from fedlib.commands.models import DEFAULT_LR, JOIN_STORES, MODELS, OF_STORES, UNUSED, Variant
 from fedlib.commands.options import Options, RunOptions, flag
 from fedlib.commands.selecting import build_selection, check_selection
 from fedlib.data import load
@@ -55,9 +56,12 @@ def check_combination(options: Options) -> None:
         raise InputError(
             f"--variant {options.variant}: --backbone {options.backbone} has only {', '.join(model.variants)}."
         )
-    if (options.stores is None) == (options.backbone in OF_STORES):
-        told = "needs --stores N" if options.stores is None else "is the model of one user: leave out --stores"
-        raise InputError(f"--backbone {options.backbone} {told}.")
+    if options.stores is None and options.backbone in OF_STORES:
+        raise InputError(f"--backbone {options.backbone} needs --stores N.")
+    if options.stores is not None and options.backbone not in OF_STORES + JOIN_STORES:
+        raise InputError(
+            f"--backbone {options.backbone} cannot be trained by stores for their users: leave out --stores."
+        )
     if options.partition is not None and options.stores is None:
         raise InputError("--partition needs --stores N.")
     if options.encoder is not None and options.items != "semantic":
@@ -148,6 +152,8 @@ def local_training(
     """How a client trains, with nothing left to a convention."""
     local = LocalTraining(options.local_epochs, options.batch, options.negatives, options.negatives_from, lr, lr_items,
                           optimizer(options), options.weight_decay, options.lr_decay)  # fmt: skip
+    if isinstance(options, RunOptions):
+        local = replace(local, step_decay=options.step_decay, stop=options.stop)
     return resolved(local, split, backbone, options.clients_per_round)
 
 
