@@ -8,10 +8,27 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fedlib import FedMF, FedNCF, PFedRec, rng
+from fedlib import (
+    FALE,
+    Entropy,
+    FedMF,
+    FedNCF,
+    FedSelect,
+    HardestNegativeMargin,
+    LabelConfidence,
+    LeastConfidence,
+    Margin,
+    PFedRec,
+    PrototypeSelection,
+    RandomSelection,
+    SoftmaxEntropy,
+    rng,
+)
 from fedlib.backbones import FCF, Backbone, FedAvg, FedRAP
 from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.select import Selection
 from tests import oracle
+from tests.select.fakes import Fake
 
 
 def small_split(*, m: int = 13, n: int = 40, longest: int = 12, seed: int = 0, negatives: int = 5) -> Split:
@@ -45,6 +62,22 @@ BACKBONES: dict[str, tuple[Backbone, object]] = {
         partial(oracle.PFedRec, dim=8, hidden=(10, 6), dropout=0.3),
     ),
 }
+
+
+def selectors(ratio: float = 0.4, *, n: int = 40, dim: int = 8) -> dict[str, Selection]:
+    """Every selector of the package, for n items of vectors ``dim`` wide; FedSelect without a warm-up."""
+    plain = (RandomSelection, Entropy, Margin, LeastConfidence, SoftmaxEntropy, HardestNegativeMargin, LabelConfidence)
+    fake = Fake(n, dim)
+    return {cls.__name__: cls(ratio) for cls in plain} | {
+        "FALE": FALE(ratio),
+        "FedSelect": FedSelect(ratio, warm_up=1),
+        "static prototypes": PrototypeSelection(ratio, reading="intent", prototypes=fake),
+        "hard_min": PrototypeSelection(ratio, reading="hard_min", prototypes=fake, update_every=2),
+        "literal_desc": PrototypeSelection(ratio, reading="literal_desc", prototypes=fake, update_every=1),
+        "drawn": PrototypeSelection(
+            ratio, reading="intent", prototypes=fake, update_every=2, accumulate=True, sampled=True
+        ),
+    }
 
 
 def oracle_name(kind: str, name: str) -> str:

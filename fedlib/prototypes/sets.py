@@ -49,6 +49,9 @@ class TextPrototypes:
     ) -> None:
         self.model, self.space, self.data, self.count, self.counts_mean = model, space, data, count, counts_mean
 
+    def __repr__(self) -> str:
+        return f"TextPrototypes({self.source}; {self.count}, counts as {self.counts_mean}; {self.space!r})"
+
     @property
     def source(self) -> str:
         """Who writes the prototypes."""
@@ -83,6 +86,9 @@ class ClusterPrototypes:
 
     def __init__(self, space: SemanticSpace, count: int = COUNT) -> None:
         self.space, self.count = space, count
+
+    def __repr__(self) -> str:
+        return f"ClusterPrototypes({self.count}; {self.space!r})"
 
     def first(self, seed: int) -> PrototypeSet:
         """The centres (J, d) of the codes of the items."""
