@@ -2,9 +2,9 @@
 
 A row says under which settings the rates were chosen and everything that was tried::
 
-    {"dataset", "backbone", "variant", "local_only", "protocol", "optimizer",              # what a run must share
+    {"dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer",     # what a run must share
      "local_epochs", "batch", "negatives", "negatives_from", "clients_per_round", "weight_decay", "lr_decay", "dim",
-     "stores", "partition", "rounds", "seed", "split_seed", "metric",                      # what it should share
+     "encoder", "stores", "partition", "rounds", "seed", "split_seed", "metric",           # what it should share
      "grid": [{"lr", "lr_items", "valid"}, ...],                                            # valid null: it diverged
      "lr", "lr_items", "valid", "fedlib"}                                                   # the choice, null before it
 
@@ -20,10 +20,10 @@ from typing import Any
 from fedlib.errors import InputError
 
 PACKAGED = Path(__file__).with_name("tuned.json")
-MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "protocol", "optimizer")
+MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer")
 SHOULD_AGREE = (
     "clients_per_round", "local_epochs", "batch", "negatives", "negatives_from", "weight_decay", "lr_decay", "dim",
-    "stores", "partition", "rounds", "seed", "split_seed", "metric",
+    "encoder", "stores", "partition", "rounds", "seed", "split_seed", "metric",
 )  # fmt: skip
 SETTING = MUST_AGREE + SHOULD_AGREE
 Row = dict[str, Any]

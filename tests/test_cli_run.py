@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from fedlib import FedNCF, LocalTraining, PFedRec, federate, load
+from fedlib import LSA, FedMF, FedNCF, LocalTraining, PFedRec, SemanticSpace, SemanticTable, federate, load
 from fedlib.centralized import BPR, Chance, ItemKNN, Popularity, evaluate
 from fedlib.cli import main
+from fedlib.commands import training
 from fedlib.commands.options import RunOptions
+from fedlib.items import item_texts
 from tests.command_line import FEDMF, RUN, refusal, report
 from tests.command_line import here as here
 
@@ -217,3 +221,37 @@ def test_protections_that_mean_nothing_are_refused(
     capsys: pytest.CaptureFixture[str], options: list[str], told: str
 ) -> None:
     assert told in refusal(capsys, [*FEDMF, *options])
+
+
+def test_items_that_start_from_texts_are_the_packages_and_the_config_tells_how(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    quick = SimpleNamespace(pretrained=partial(SemanticSpace.pretrained, steps=2))
+    monkeypatch.setattr(training, "SemanticSpace", quick)
+    options = [*RUN, "--backbone", "fedmf", "--items", "semantic", "--encoder", "lsa", "--dim", "4", "--lr", "0.1"]
+    written = report(*options, "--rounds", "2", "--topk", "10")
+    split = load("synthetic").leave_one_out(seed=0)
+    space = SemanticSpace.pretrained(split.data, LSA(item_texts(split.data)), widths=(512, 256, 128, 4), steps=2)
+    local = LocalTraining(lr=0.1)
+    result = federate(split, FedMF(4), SemanticTable(space), local=local, rounds=2, ks=(10,), device="cpu")
+    assert written["metrics"] == result.metrics
+    config = written["config"]
+    assert (config["items"], config["encoder"], config["encoder_dim"]) == ("semantic", "lsa", space.x.shape[1])
+    assert (config["ae_widths"], config["ae_steps"]) == ([512, 256, 128, 4], 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--encoder", "minilm"], "--encoder is for --items semantic"),
+        (["--items", "semantic", "--encoder", "mini"], "by name there is only sentence-t5, minilm, lsa"),
+        (["--items", "semantic", "--encoder", "."], "no sentence encoder was saved there"),
+        (["--items", "semantic", "--backbone", "fedrap"], "plays no part for --backbone fedrap"),
+        (["--items", "semantic", "--backbone", "popularity"], "is not federated"),
+    ],
+)
+def test_items_and_encoders_that_mean_nothing_together_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert told in refusal(capsys, [*FEDMF, *arguments])

@@ -15,6 +15,7 @@ from fedlib.commands.files import check_file, write_json
 from fedlib.commands.options import GROWTH, TuneOptions, numbers
 from fedlib.commands.training import (
     build_backbone,
+    build_items,
     check_combination,
     is_centralised,
     local_training,
@@ -80,8 +81,9 @@ def try_one(options: TuneOptions, split: Split, backbone: Backbone, lr: float, l
     """The validation metric after the last round; None where training diverges."""
     local = local_training(options, split, backbone, lr, lr_items)
     k = int(options.metric.partition("@")[2])
+    items = build_items(options, split.data, backbone)
     try:
-        result = train(options, split, backbone, local, ks=(k,), evaluate_every=options.rounds)
+        result = train(options, split, backbone, local, items=items, ks=(k,), evaluate_every=options.rounds)
     except DivergedError:
         return None
     return result.valid_metrics[options.metric]

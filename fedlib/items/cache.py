@@ -68,12 +68,12 @@ def cached(kind: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[s
         lock = path.with_suffix(".lock").open("a")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (found := _read(path, key)) is not None:
-            return found
-        made = make()
-        with _explained(path.parent):
-            save_tensors(path, made, {"key": key, "content": _content(made)})
-        return made
+        if (tensors := _read(path, key)) is None:
+            tensors = make()
+            with _explained(path.parent):
+                save_tensors(path, tensors, {"key": key, "content": _content(tensors)})
+    # A file's numbers do not lie in memory as torch's own do, and products would differ in their last digits.
+    return {name: value.contiguous().clone() for name, value in tensors.items()}
 
 
 def _read(path: Path, key: str) -> dict[str, Tensor] | None:
