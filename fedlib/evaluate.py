@@ -26,16 +26,26 @@ def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking
     training items and those the user has in the global log.
     """
     rank = _rank_among_all if data.test_negatives is None else _rank_among_sampled
-    groups = [torch.arange(data.data.n_users)]
-    if data.stores is not None:  # store after store, so that one store's item vectors are held at a time
-        groups = [data.stores.users(store) for store in range(data.stores.n_stores)]
     held_out = data.valid.counts + data.test.counts
     parts = [
         rank(data, users, scorer(state, backbone, data, store))
-        for store, users in enumerate(groups)
+        for store, users in enumerate(_groups(data))
         if bool((held_out[users] > 0).any())
     ]
     return {which: Ranking.concatenate([part[which] for part in parts]) for which in ("valid", "test")}
+
+
+def exposure(state: State, backbone: Backbone, data: Split, k: int) -> Tensor:
+    """How many users get each item among the ``k`` best of those they have not trained on, (n,)."""
+    shown = torch.zeros(data.data.n_items, dtype=torch.int64)
+    for store, users in enumerate(_groups(data)):
+        score_items = scorer(state, backbone, data, store)
+        for part in users.split(BLOCK):
+            scores = score_items(part, None).cpu()
+            seen = data.train.of_users(part)
+            scores[seen.users, seen.items] = -torch.inf
+            shown += torch.bincount(scores.topk(k).indices.flatten(), minlength=len(shown))
+    return shown
 
 
 def scorer(state: State, backbone: Backbone, data: Split, store: int) -> Scorer:
@@ -57,6 +67,13 @@ def scorer(state: State, backbone: Backbone, data: Split, store: int) -> Scorer:
         return torch.cat([score(state, backbone, *block, own) for block in blocks])
 
     return user_scores
+
+
+def _groups(data: Split) -> list[Tensor]:
+    if data.stores is None:
+        return [torch.arange(data.data.n_users)]
+    # Store after store, so that one store's item vectors are held at a time.
+    return [data.stores.users(store) for store in range(data.stores.n_stores)]
 
 
 def _rank_among_sampled(data: Split, users: Tensor, score: Scorer) -> dict[str, Ranking]:

@@ -41,6 +41,7 @@ from fedlib.options import (
     resolved,
     show_progress,
     validate,
+    validate_best,
     validate_clients,
 )
 from fedlib.places import Place, Plan
@@ -72,6 +73,7 @@ def federate(
     dtype: torch.dtype = torch.float32,
     evaluate_every: int = 1,
     ks: tuple[int, ...] = (5, 10, 20),
+    best: str | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 10,
     resume: bool = False,
@@ -89,8 +91,9 @@ def federate(
     ``executor``: "vectorized" trains ``chunk`` clients at once, "loop" one after the other. ``checkpoint``: a folder to
     save to every ``checkpoint_every`` rounds; with ``resume`` the run goes on from the newest checkpoint there.
     ``max_memory``: bytes the clients' private state may take (default: the machine's memory). ``evaluate_every``
-    rounds, and after the last one, all users are evaluated at the cut-offs ``ks``. ``progress`` shows a line on a
-    terminal.
+    rounds, and after the last one, all users are evaluated at the cut-offs ``ks``. ``best``: a metric such as
+    "NDCG@10"; the result is then the state after the evaluated round that is best by it on the validation items, the
+    first of equals, and not that after the last round. ``progress`` shows a line on a terminal.
 
     Two runs with the same arguments and the same number of threads on a CPU are equal bit for bit.
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
@@ -101,9 +104,12 @@ def federate(
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
     }
     validate(data, local, clients_per_round, rounds, executor, chunk, evaluate_every, checkpoint_every, ks, sampling)
+    validate_best(best, data, ks)
     validate_clients(data, backbone, places, local, chunk)
     local = resolved(local, data, backbone, clients_per_round)
-    config = describe(backbone, places, local, faults, clients_per_round, sampling, seed, dtype, evaluate_every, ks)
+    config = describe(
+        backbone, places, local, faults, clients_per_round, sampling, seed, dtype, evaluate_every, ks, best
+    )
     where, n = pick_device(device), data.data.n_items
     clients = _clients(data, backbone, local, seed, where)
     state = initial_state(backbone, items, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
@@ -133,6 +139,8 @@ def federate(
         row["seconds"] = time.perf_counter() - start
         if last or (t + 1) % evaluate_every == 0:
             row |= timed_evaluation(state, backbone, data, ks)
+            if best is not None and is_best(row, history, f"valid {best}"):
+                state.note_best()
         history.append(row)
         if last or (t + 1) % checkpoint_every == 0:
             saved.save(state, history, ledger)
@@ -141,6 +149,9 @@ def federate(
 
     if "seconds_evaluate" not in history[-1]:  # resumed where an earlier run had saved but not evaluated
         history[-1] |= timed_evaluation(state, backbone, data, ks)
+        if best is not None and is_best(history[-1], history[:-1], f"valid {best}"):
+            state.note_best()
+    state.return_to_best()
     return Result(state, backbone, data, config, pd.DataFrame(history), ledger.frame(), tuple(ks), str(where), size,
                   prepared, time.perf_counter() - began)  # fmt: skip
 
@@ -150,6 +161,11 @@ def timed_evaluation(state: State, backbone: Backbone, data: Split, ks: tuple[in
     start = time.perf_counter()
     metrics = evaluate(state, backbone, data, ks)
     return metrics | {"seconds_evaluate": time.perf_counter() - start}
+
+
+def is_best(row: dict[str, Any], history: list[dict[str, Any]], metric: str) -> bool:
+    """Whether a round is better than all before it that were evaluated."""
+    return all(row[metric] > earlier[metric] for earlier in history if not math.isnan(earlier.get(metric, math.nan)))
 
 
 def one_round(

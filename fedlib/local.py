@@ -121,12 +121,12 @@ def dropout_masks(
     backbone: Backbone, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """Masks (K, B, width) for every dropout site, from each sample's own draws."""
-    masks = {}
-    for name, site in backbone.dropouts().items():
-        stream = rng.key(seed, "dropout:" + name, round, epoch)
-        kept = rng.kept(site.p, site.width, stream, clients[:, None], sample)
-        masks[name + ".mask"] = kept.to(dtype).div_(1 - site.p)
-    return masks
+    return {
+        f"{name}.mask": rng.dropout(
+            site.p, site.width, dtype, rng.key(seed, "dropout:" + name, round, epoch), clients[:, None], sample
+        )
+        for name, site in backbone.dropouts().items()
+    }
 
 
 Named = Mapping[str, Mapping[str, Tensor | Outer]]  # group -> name -> gradient
@@ -173,21 +173,32 @@ class Adam:
         self.leaves, self.rates, self.decay = leaves, rates, decay
         everything = [leaf for named in leaves.values() for leaf in named.values()]
         self.moments = {id(leaf): (torch.zeros_like(leaf), torch.zeros_like(leaf)) for leaf in everything}
-        self.steps = {group: torch.zeros(len(everything[0]), dtype=torch.float64) for group in leaves}
+        self.steps = {group: torch.zeros(len(everything[0]), dtype=torch.int64) for group in leaves}
 
     def step(self, gradients: Named, groups: tuple[str, ...], first: int) -> None:
-        """Update ``groups`` of the clients from ``first`` on."""
+        """Update ``groups`` of the clients from ``first`` on.
+
+        torch's fused kernel passes over the memory once. It takes one step count a tensor, so neighbours that have
+        made equally many steps are handed over together.
+        """
         for group in groups:
             self.steps[group][first:] += 1
-            s = self.steps[group][first:]
+            counts, runs = self.steps[group][first:].unique_consecutive(return_counts=True)
+            sizes = runs.tolist()
+            theta: list[Tensor] = []
+            g: list[Tensor] = []
+            m: list[Tensor] = []
+            v: list[Tensor] = []
+            steps: list[Tensor] = []
             for name, gradient in gradients[group].items():
-                leaf, g = self.leaves[group][name], dense(gradient)
-                theta, (m, v) = leaf[first:], (moment[first:] for moment in self.moments[id(leaf)])
-                if self.decay:
-                    g = g.add(theta, alpha=self.decay)
-                m.lerp_(g, 0.1)
-                v.mul_(0.999).addcmul_(g, g, value=0.001)
-                shape = (-1,) + (1,) * (g.dim() - 1)
-                size = (self.rates[group] / (1 - 0.9**s)).to(g).view(shape)
-                scale = (1 - 0.999**s).sqrt().to(g).view(shape)
-                theta.sub_(size * m / (v.sqrt() / scale + 1e-8))
+                leaf = self.leaves[group][name]
+                first_moment, second_moment = self.moments[id(leaf)]
+                theta += leaf[first:].split_with_sizes(sizes)
+                g += dense(gradient).contiguous().split_with_sizes(sizes)
+                m += first_moment[first:].split_with_sizes(sizes)
+                v += second_moment[first:].split_with_sizes(sizes)
+                steps += counts.to(leaf.device, torch.float32).unbind()
+            torch._fused_adam_(
+                theta, g, m, v, [], steps, lr=self.rates[group], beta1=0.9, beta2=0.999, weight_decay=self.decay,
+                eps=1e-8, amsgrad=False, maximize=False,
+            )  # fmt: skip

@@ -20,6 +20,7 @@ from torch import Tensor
 from fedlib.data.interactions import UserItems
 from fedlib.errors import DivergedError, InputError
 
+METRICS = ("HR", "NDCG", "NDCG*", "Precision", "Recall")
 _AT_ONCE = 1 << 20  # scores compared at once: 4 MiB stay in the cache
 
 

@@ -16,6 +16,7 @@ from fedlib.data.interactions import Split
 from fedlib.errors import InputError
 from fedlib.faults import Faults
 from fedlib.local import LocalTraining
+from fedlib.metrics import METRICS
 from fedlib.places import Place
 
 EXECUTORS = ("vectorized", "loop")
@@ -62,6 +63,18 @@ def validate(
         raise InputError("There is no training interaction in this split.")
 
 
+def validate_best(best: str | None, data: Split, ks: tuple[int, ...]) -> None:
+    """Raise InputError for a metric to keep the best round by that will not be known."""
+    if best is None:
+        return
+    if not len(data.valid.items):
+        raise InputError("best needs validation items, and this split has none.")
+    name, _, k = best.partition("@")
+    if name not in METRICS or k not in map(str, ks):
+        known = ", ".join(METRICS)
+        raise InputError(f"best must be one of {known} at a K among {', '.join(map(str, ks))}, not {best!r}.")
+
+
 def validate_clients(
     data: Split, backbone: Backbone, places: dict[str, Place], local: LocalTraining, chunk: int | None
 ) -> None:
@@ -105,25 +118,32 @@ def resolved(local: LocalTraining, data: Split, backbone: Backbone, clients_per_
 
 def describe(
     backbone: Backbone, places: dict[str, Place], local: LocalTraining, faults: Faults | None, clients_per_round: float,
-    sampling: str, seed: int, dtype: torch.dtype, evaluate_every: int, ks: tuple[int, ...],
+    sampling: str, seed: int, dtype: torch.dtype, evaluate_every: int, ks: tuple[int, ...], best: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything that shapes a run's numbers, as JSON-able values."""
     return {
         "backbone": backbone.config(),
-        "places": {name: {"name": type(place).__name__, **_plain(vars(place))} for name, place in places.items()},
-        "local": _plain(vars(local)),
-        "faults": None if faults is None else _plain(vars(faults)),
+        "places": {name: named(place) for name, place in places.items()},
+        "local": plain(local),
+        "faults": None if faults is None else plain(faults),
         "clients_per_round": clients_per_round,
         "sampling": sampling,
         "seed": seed,
         "dtype": str(dtype).removeprefix("torch."),
         "evaluate_every": evaluate_every,
         "ks": list(ks),
+        "best": best,
     }
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: v if isinstance(v, int | float | str | bool | None) else repr(v) for name, v in values.items()}
+def plain(thing: object) -> dict[str, Any]:
+    """The fields of an object, as JSON-able values."""
+    return {name: v if isinstance(v, int | float | str | bool | None) else repr(v) for name, v in vars(thing).items()}
+
+
+def named(place: Place) -> dict[str, Any]:
+    """A place as JSON-able values: the name of its class, and its fields."""
+    return {"name": type(place).__name__, **plain(place)}
 
 
 def pick_device(device: str) -> torch.device:

@@ -30,7 +30,8 @@ class Result:
 
     ``history``: one row a round, with validation metrics under "valid HR@10" and test metrics under "HR@10".
     ``ledger``: bytes up and down, a row for every kind of tensor that left or reached a device.
-    ``metrics``: the test metrics of the final model, the one :meth:`recommend` uses.
+    ``metrics``: the test metrics of the model :meth:`recommend` uses: that after the last round, or after the best
+    round on validation where the run looked for it.
     """
 
     state: State
@@ -47,18 +48,18 @@ class Result:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Test metrics after the last round, e.g. ``{"HR@10": ..., "NDCG@10": ...}``."""
-        return self._last_row(valid=False)
+        """Test metrics of the model, e.g. ``{"HR@10": ..., "NDCG@10": ...}``."""
+        return self._row(valid=False)
 
     @property
     def valid_metrics(self) -> dict[str, float]:
-        """Validation metrics after the last round."""
-        return self._last_row(valid=True)
+        """Validation metrics of the model."""
+        return self._row(valid=True)
 
-    def _last_row(self, valid: bool) -> dict[str, float]:
-        last = self.history.iloc[-1]
+    def _row(self, valid: bool) -> dict[str, float]:
+        row = self.history[self.history["round"] == self.state.round].iloc[0]
         names = [name for name in self.history.columns if "@" in name and name.startswith("valid ") == valid]
-        return {name.removeprefix("valid "): float(last[name]) for name in names}
+        return {name.removeprefix("valid "): float(row[name]) for name in names}
 
     def ranking(self, which: str = "test") -> Ranking:
         """The rank of every held-out item ("test" or "valid") under the split's protocol."""

@@ -17,6 +17,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -95,19 +96,34 @@ def normal(stream: int, *counters: Tensor) -> Tensor:
     return radius * torch.cos(_shift(second, 11).to(torch.float64) * (2.0**-53 * 2.0 * math.pi))
 
 
-def kept(p: float, width: int, stream: int, *counters: Tensor) -> Tensor:
-    """Which of ``width`` units a dropout of rate ``p`` keeps, bool, for each element of the broadcast counters.
+def dropout(p: float, width: int, dtype: torch.dtype, stream: int, *counters: Tensor) -> Tensor:
+    """Dropout masks of ``width`` units: 0 with probability ``p``, else 1 / (1 - p), which keeps the mean.
 
-    counters (...) -> (..., width). Four units share a 64-bit draw, 16 bits each.
+    counters (...) -> (..., width). At p = 1/2 a unit takes one bit, the lowest first, so 64 units share a draw;
+    otherwise it takes 16 bits, which four share.
     """
-    words = -(-width // 4)
+    units = 64 if p == 0.5 else 4
+    words = -(-width // units)
     *others, last = counters
     index = last[..., None] * words + torch.arange(words, device=last.device)
     draw = bits(stream, *(counter[..., None] for counter in others), index)
+    if p == 0.5:
+        return _unpack(draw.view(torch.uint8)[..., : -(-width // 8)], 2.0, dtype)[..., :width]
     # A field is read as a signed number; the unit is kept where its unsigned value is at least p 2^16.
     field = draw.view(torch.int16)[..., :width]
     threshold = int(p * 65536 + 0.5)
-    return (field >= threshold) | (field < 0) if threshold < 32768 else (field < 0) & (field >= threshold - 65536)
+    kept = (field >= threshold) | (field < 0) if threshold < 32768 else (field < 0) & (field >= threshold - 65536)
+    return kept.to(dtype).div_(1 - p)
+
+
+def _unpack(byte: Tensor, one: float, dtype: torch.dtype) -> Tensor:
+    """The bits of bytes (..., n), the lowest first, as 0 or ``one``, (..., 8 n).
+
+    Looked up eight at a time: shifting would make eight bytes of every bit on the way.
+    """
+    number, place = torch.arange(256, device=byte.device), torch.arange(8, device=byte.device)
+    table = ((number[:, None] >> place) & 1).to(dtype) * one
+    return embedding(byte.int(), table).flatten(-2)
 
 
 def permutation(n: int, stream: int) -> Tensor:

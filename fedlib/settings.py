@@ -2,11 +2,13 @@
 
 A row says under which settings the rates were chosen and everything that was tried::
 
-    {"dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer",     # what a run must share
+    {"dataset", "backbone", "variant", "local_only", "items", "select", "protocol", "optimizer",  # what a run has to
      "local_epochs", "batch", "negatives", "negatives_from", "clients_per_round", "weight_decay", "lr_decay", "dim",
-     "encoder", "stores", "partition", "rounds", "seed", "split_seed", "metric",           # what it should share
+     "encoder", "ratio", "reading", "llm", "n_prototypes", "update_every", "sampled", "stores", "partition",
+     "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",                   # and what it should share
      "grid": [{"lr", "lr_items", "valid"}, ...],                                            # valid null: it diverged
-     "lr", "lr_items", "valid", "fedlib"}                                                   # the choice, null before it
+     "lr", "lr_items", "valid", "fedlib",                                                   # the choice, null before it
+     "protect"}                                                                             # only where something did
 
 No number in it comes from test data.
 """
@@ -19,14 +21,20 @@ from typing import Any
 
 from fedlib.errors import InputError
 
+Row = dict[str, Any]
 PACKAGED = Path(__file__).with_name("tuned.json")
-MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer")
+MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "items", "select", "protocol", "optimizer")
 SHOULD_AGREE = (
     "clients_per_round", "local_epochs", "batch", "negatives", "negatives_from", "weight_decay", "lr_decay", "dim",
-    "encoder", "stores", "partition", "rounds", "seed", "split_seed", "metric",
+    "encoder", "ratio", "reading", "llm", "n_prototypes", "update_every", "sampled", "stores", "partition", "rounds",
+    "seed", "split_seed", "metric", "best", "evaluate_every",
 )  # fmt: skip
+# Settings that joined later, and what rows without them mean.
+JOINED: Row = {
+    "items": "id", "encoder": None, "select": "none", "ratio": None, "reading": None, "llm": None,
+    "n_prototypes": None, "update_every": None, "sampled": False, "best": None, "evaluate_every": None,
+}  # fmt: skip
 SETTING = MUST_AGREE + SHOULD_AGREE
-Row = dict[str, Any]
 
 
 def read_table(path: Path = PACKAGED) -> list[Row]:
@@ -35,6 +43,7 @@ def read_table(path: Path = PACKAGED) -> list[Row]:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
         raise InputError(f"{path} is not a readable table of settings ({type(err).__name__}): name another.") from err
+    rows = [JOINED | row if isinstance(row, dict) else row for row in rows] if isinstance(rows, list) else rows
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
         raise InputError(f"{path} is not a table of settings as `fedlib tune` writes it: name another.")
     return rows
@@ -52,13 +61,14 @@ def find(rows: list[Row], setting: Row) -> Row | None:
         return sum(name in setting and row[name] == setting[name] for name in SHOULD_AGREE)
 
     suited = [row for row in rows if row["lr"] is not None and all(row[name] == setting[name] for name in MUST_AGREE)
+              and row.get("protect") == setting.get("protect")
               and (row["clients_per_round"] == 1) == (setting["clients_per_round"] == 1)]  # fmt: skip
     return max(suited, key=agreement, default=None)
 
 
 def same(row: Row, setting: Row) -> bool:
     """Whether a row was made under exactly this ``setting``."""
-    return all(row[name] == setting[name] for name in SETTING)
+    return all(row[name] == setting[name] for name in SETTING) and row.get("protect") == setting.get("protect")
 
 
 def _is_row(row: Any) -> bool:

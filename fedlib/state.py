@@ -25,6 +25,7 @@ class State:
     kept: locally tuned copies of server tables. places: the state of the loop's four places.
     server: the moments of the server's optimiser, where it has one. third_party: what a third party knows that helps
     clients to learn of each other, and held: what they hold of each of their training items from it, (nnz, ...).
+    best: copies of all the others from the best round so far, and ``round``, where a run looks for it.
     memory: what clients keep for the places, each for itself. cohort: the clients of the round under way, which a
     checkpoint leaves out.
     """
@@ -39,6 +40,7 @@ class State:
     server: dict[str, Tensor]
     third_party: dict[str, Tensor] = field(default_factory=dict)
     held: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     cohort: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
@@ -55,7 +57,8 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, e.g. ``tables/item``, ``private/user``, ``kept/item/rows``, ``places/select/counts``."""
         groups = {"tables": self.tables, "shared": self.shared, "private": self.private, "own_tables": self.own_tables,
-                  "server": self.server, "third_party": self.third_party, "held": self.held}  # fmt: skip
+                  "server": self.server, "third_party": self.third_party, "held": self.held,
+                  "best": self.best}  # fmt: skip
         groups |= {f"kept/{name}": kept.tensors() for name, kept in self.kept.items()}
         groups |= {f"places/{place}": own for place, own in self.places.items()}
         groups |= {f"memory/{place}": kept for place, kept in self.memory.items()}
@@ -74,7 +77,20 @@ class State:
         for name, kept in self.kept.items():
             kept.load(group(f"kept/{name}"))
         self.places = {place: group(f"places/{place}") for place in self.places}
+        self.best = group("best")
         self.memory = {place: group(f"memory/{place}") for place in self.memory}
+
+    def note_best(self) -> None:
+        """Keep a copy of everything, as it is after this round."""
+        self.best = {}
+        self.best = {name: value.clone() for name, value in self.tensors().items()} | {
+            "round": torch.tensor(self.round)
+        }
+
+    def return_to_best(self) -> None:
+        """Go back to the copy of :meth:`note_best`, if there is one."""
+        if self.best:
+            self.load(int(self.best["round"]), self.best)
 
 
 def initial_state(

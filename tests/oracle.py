@@ -227,11 +227,12 @@ def batches(sample_id: Tensor, batch: int, user: int, seed: int, t: int, epoch: 
 
 
 def dropout_mask(stream: int, user: int, sample_id: Tensor, p: float, width: int) -> Tensor:
-    """0 or 1 / (1 - p), float64 (N, width); four units share a 64-bit draw, 16 bits each, lowest first."""
-    h = torch.arange(width)
-    word = rng.bits(stream, torch.tensor(user), sample_id[:, None] * math.ceil(width / 4) + h // 4)
-    field = (word >> (16 * (h % 4))) & 0xFFFF
-    return (field >= round(p * 65536)).double() / (1 - p)
+    """0 or 1 / (1 - p), float64 (N, width); 4 units share a 64-bit draw, at p = 1/2 64 units do, lowest bits first."""
+    h, share = torch.arange(width), 64 if p == 0.5 else 4
+    word = rng.bits(stream, torch.tensor(user), sample_id[:, None] * math.ceil(width / share) + h // share)
+    size = 64 // share
+    field = (word >> (size * (h % share))) & (2**size - 1)
+    return (field >= round(p * 2**size)).double() / (1 - p)
 
 
 def set_masks(model: Client, sample_id: Tensor, user: int, seed: int, t: int, epoch: int) -> None:

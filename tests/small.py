@@ -19,6 +19,7 @@ from fedlib import (
     LeastConfidence,
     Margin,
     PFedRec,
+    Place,
     PrototypeSelection,
     RandomSelection,
     SoftmaxEntropy,
@@ -26,6 +27,7 @@ from fedlib import (
 )
 from fedlib.backbones import FCF, Backbone, FedAvg, FedRAP
 from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.places import Work
 from fedlib.select import Selection
 from tests import oracle
 from tests.select.fakes import Fake
@@ -78,6 +80,18 @@ def selectors(ratio: float = 0.4, *, n: int = 40, dim: int = 8) -> dict[str, Sel
             ratio, reading="intent", prototypes=fake, update_every=2, accumulate=True, sampled=True
         ),
     }
+
+
+class Telling(Place):
+    """A place whose clients send something of their own beside the update: how many items they have."""
+
+    def client(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"items": work.count.double()}
+
+
+# What may come before training, as arguments of federate. Every augmenter, selector and item table of the package
+# belongs here: each backbone is run with each of them under protection (tests/backbones/test_protected.py).
+BEFORE_TRAINING: dict[str, dict[str, Place]] = {"nothing": {}, "a telling place": {"select": Telling()}}
 
 
 def oracle_name(kind: str, name: str) -> str:

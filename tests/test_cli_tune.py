@@ -50,6 +50,16 @@ def test_tuning_judges_on_validation_and_a_run_reads_its_choice(capsys: pytest.C
     assert tuned["valid_metrics"]["HR@5"] == row["valid"]
 
 
+def test_the_best_round_is_what_a_rate_is_judged_by() -> None:
+    assert main([*TUNE, "--grid", "3", "--rounds", "6", "--best", "NDCG@10", "--evaluate-every", "2"]) == 0
+    (row,) = rows()
+    assert (row["best"], row["evaluate_every"]) == ("NDCG@10", 2)
+    chosen = ["--rounds", "6", "--best", "NDCG@10", "--evaluate-every", "2", "--table", "t.json"]
+    run = report(*FEDMF, *chosen)
+    assert run["valid_metrics"]["NDCG@10"] == row["valid"]
+    assert row["valid"] == max(r["valid NDCG@10"] for r in run["history"] if r["valid NDCG@10"] is not None)
+
+
 def test_a_table_that_says_nothing_about_a_run_is_not_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
     Path("t.json").write_text("[]", encoding="utf-8")
     assert "t.json" in refusal(capsys, [*FEDMF, "--rounds", "1", "--table", "t.json"])

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from fedlib import FedMF, InputError, LocalTraining, federate, load_result
+from fedlib import FedMF, InputError, LocalTraining, PFedRec, federate, load_result
+from fedlib.backbones.base import Backbone
 from fedlib.model import score_all
 from tests.small import BACKBONES, small_split
 
@@ -70,3 +71,29 @@ def test_a_result_file_cannot_make_anything_but_a_backbone_run(name: str, tmp_pa
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable fedlib file"):
         load_result(tmp_path)
+
+
+@pytest.mark.parametrize("backbone", [FedMF(4), PFedRec(4)], ids=["fedmf", "pfedrec"])
+def test_the_best_round_is_the_run_that_stopped_there(backbone: Backbone, tmp_path: Path) -> None:
+    """And one that is killed and resumed finds the same round."""
+
+    def run(rounds: int, **more):
+        local = LocalTraining(batch=8, lr=1.0, lr_items=10.0)
+        return federate(small_split(), backbone, local=local, rounds=rounds, clients_per_round=0.5, evaluate_every=2,
+                        device="cpu", **more)  # fmt: skip
+
+    result = run(12, best="NDCG@10")
+    history = result.history.dropna(subset="valid NDCG@10")
+    assert result.state.round == history["round"][history["valid NDCG@10"].idxmax()] < 12
+    stopped = run(result.state.round)
+    assert result.metrics == stopped.metrics and result.valid_metrics == stopped.valid_metrics
+    assert (result.ranking().ranks == stopped.ranking().ranks).all()
+    run(4, best="NDCG@10", checkpoint=tmp_path)
+    resumed = run(12, best="NDCG@10", checkpoint=tmp_path, resume=True)
+    assert resumed.state.round == result.state.round and resumed.metrics == result.metrics
+
+
+@pytest.mark.parametrize("best", ["NDCG", "NDCG@7", "loss@10", "@10"])
+def test_a_best_round_needs_a_metric_that_is_measured(best: str) -> None:
+    with pytest.raises(InputError, match="best must be one of HR, NDCG"):
+        federate(small_split(), FedMF(4), rounds=1, device="cpu", best=best)

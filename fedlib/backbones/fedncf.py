@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fedlib.backbones.base import Backbone, Rows, Table, hidden_layers
+from fedlib.backbones import tower
+from fedlib.backbones.base import Backbone, Batch, Gradients, Outer, RowGradients, Rows, Table, hidden_layers
+from fedlib.backbones.linear import linear_backwards, linear_scores
 
 
 class FedNCF(Backbone):
@@ -56,3 +58,68 @@ class FedNCF(Backbone):
         if self.user_gmf is not None:
             x = torch.cat([self.user_gmf * rows["gmf"], x], dim=1)
         return self.out(x).squeeze(1)
+
+    def logits(self, params: dict[str, Tensor], rows: Rows, masks: dict[str, Tensor] | None = None) -> Tensor:
+        """The scores of :meth:`forward` for K clients, as the products of :mod:`~fedlib.backbones.tower`."""
+        h = tower.last_activation(rows["item"], self._layers(params, masks or {}))
+        z = tower.score(h, *self._head(params))
+        if not self.gmf:
+            return z
+        return z + (rows["gmf"] * self._product_vector(params)[:, None]).sum(2)
+
+    def gradients(
+        self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
+    ) -> tuple[Tensor, Gradients, RowGradients]:
+        """The tower's gradients by :func:`~fedlib.backbones.tower.backwards`, the product branch's as a linear score's.
+
+        Its score is linear in q^G with the weights u = w ⊙ p^G, w the head's: dL/dw = dL/du ⊙ p^G, dL/dp^G = dL/du ⊙ w.
+        """
+        layers, (w, b) = self._layers(params, batch.masks), self._head(params)
+        h = tower.activations(tower.gather_rows(rows["item"], batch.local), layers)
+        z = tower.score(h[-1], w, b)
+        if self.gmf:
+            u = self._product_vector(params)
+            z = z + linear_scores(u, rows["gmf"], batch.local)
+        loss, e = tower.errors(z, batch)
+        network, items = "network" in wanted, "items" in wanted
+        layered, g = tower.backwards(e[:, :, None] * w[:, None], layers, h, network=network, inputs=items)
+        dense: Gradients = self._network_gradients(params, layered, h[-1], e) if network else {}
+        row: dict[str, Tensor | Outer] = {} if g is None else {"item": tower.sum_rows(g, rows["item"], batch.local)}
+        if self.gmf:
+            g_u, outer = linear_backwards(e, u, rows["gmf"], batch.local)
+            if network:
+                dense["user_gmf"] = g_u * params["out.weight"][:, 0, : self.gmf]
+                product = (g_u * params["user_gmf"])[:, None]
+                dense["out.weight"] = torch.cat([product, dense["out.weight"]], dim=2)
+            if items:
+                row["gmf"] = outer
+        return loss, dense, row
+
+    def _network_gradients(
+        self, params: dict[str, Tensor], layered: list[tuple[Tensor, Tensor]], h: Tensor, e: Tensor
+    ) -> Gradients:
+        """By the parameters' names: those of the layers, of the user vector and of the head's part for ``h`` (K, B, b).
+
+        With [W_p, W_q] the first layer's weight and c its bias, dL/dp = W_p^T dL/dc and dL/dW_p = dL/dc p^T.
+        """
+        (w_q, c), user = layered[0], params["user"]
+        weight = torch.cat([c[:, :, None] * user[:, None], w_q], dim=2)
+        network = tower.named_gradients("mlp", [(weight, c), *layered[1:]])
+        network["user"] = torch.bmm(c[:, None], params["mlp.linear0.weight"][:, :, : self.dim]).squeeze(1)
+        network["out.weight"], network["out.bias"] = torch.bmm(e[:, None], h), e.sum(1, keepdim=True)
+        return network
+
+    def _layers(self, params: dict[str, Tensor], masks: dict[str, Tensor]) -> list[tower.Layer]:
+        """The tower as layers over q alone: W [p; q] + c = W_q q + (W_p p + c), and p is the same for every sample."""
+        first, *others = tower.named_layers("mlp", params, masks)
+        w_p, w_q = first.weight.split(self.dim, dim=2)
+        c = tower.affine(params["user"][:, None], w_p, first.bias).squeeze(1)
+        return [tower.Layer(w_q, c, first.mask), *others]
+
+    def _head(self, params: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The head's weights (K, b) for the tower and its bias (K, 1)."""
+        return params["out.weight"][:, 0, self.gmf :], params["out.bias"]
+
+    def _product_vector(self, params: dict[str, Tensor]) -> Tensor:
+        """u = w ⊙ p^G (K, gmf), so that the product branch adds u . q^G to a score."""
+        return params["out.weight"][:, 0, : self.gmf] * params["user_gmf"]

@@ -24,20 +24,32 @@ def linear_gradients(w: Tensor, b: Tensor | None, q: Tensor, batch: Batch) -> tu
         \frac{\partial L}{\partial b} = \sum_s e_s,\quad
         \frac{\partial L}{\partial q_i} = \Big(\sum_{s:\,i(s)=i} e_s\Big)\,w .
 
-    Errors are summed per item *before* they meet a vector, so an item that occurs twice costs and counts as it should,
-    and no (K, B, d) tensor is ever built.
-
     Shapes: w (K, d), b (K,) or None, q (K, R, d).
     Returns the loss (K,) and the gradients with respect to w (K, d), b (K,) and q, the last one as its two factors.
     """
-    z = torch.bmm(w[:, None, :], q.transpose(1, 2)).squeeze(1).gather(1, batch.local)  # (K, R) -> (K, B)
+    z = linear_scores(w, q, batch.local)
     if b is not None:
         z = z + b[:, None]
     loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
     e = (torch.sigmoid(z) - batch.labels) * batch.weights
-    per_row = add_columns_(q.new_zeros(q.shape[:2]), batch.local, e)  # (K, R)
+    g, items = linear_backwards(e, w, q, batch.local)
+    return loss, g, e.sum(1), items
+
+
+def linear_scores(w: Tensor, q: Tensor, local: Tensor) -> Tensor:
+    """z_s = w . q_i(s). w (K, d), q (K, R, d), local (K, B) -> (K, B)."""
+    return torch.bmm(w[:, None, :], q.transpose(1, 2)).squeeze(1).gather(1, local)  # (K, R) -> (K, B)
+
+
+def linear_backwards(e: Tensor, w: Tensor, q: Tensor, local: Tensor) -> tuple[Tensor, Outer]:
+    r"""The gradients of :func:`linear_scores` with respect to w (K, d) and q from those of its scores, e (K, B).
+
+    Errors are summed per item *before* they meet a vector, so an item that occurs twice costs and counts as it should,
+    and no (K, B, d) tensor is ever built.
+    """
+    per_row = add_columns_(q.new_zeros(q.shape[:2]), local, e)  # (K, R)
     # A copy of w: the optimiser may change w in place before it gets to the items.
-    return loss, torch.bmm(per_row[:, None, :], q).squeeze(1), e.sum(1), Outer(per_row, w.clone())
+    return torch.bmm(per_row[:, None, :], q).squeeze(1), Outer(per_row, w.clone())
 
 
 def head_gradients(params: Mapping[str, Tensor], q: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Outer]:

@@ -153,5 +153,4 @@ class FedNGCF(Backbone):
             e = code_layer(s, e, w1, values[f"b1.{level}"], w2, values[f"b2.{level}"])
         if stream is None or not self.dropout:
             return e
-        kept = rng.kept(self.dropout, e.shape[1], rng.key(stream, "message dropout", level), identity)
-        return e * kept.to(e.dtype).div_(1 - self.dropout)
+        return e * rng.dropout(self.dropout, e.shape[1], e.dtype, rng.key(stream, "message dropout", level), identity)

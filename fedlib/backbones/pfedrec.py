@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fedlib.backbones import tower
 from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table, hidden_layers
 from fedlib.backbones.linear import head_gradients
 
@@ -44,6 +45,13 @@ class PFedRec(Backbone):
     def forward(self, rows: Rows) -> Tensor:
         return self.score(rows["item"]).squeeze(1)  # (N, d) -> (N,)
 
+    def logits(self, params: dict[str, Tensor], rows: Rows, masks: dict[str, Tensor] | None = None) -> Tensor:
+        """The scores of :meth:`forward` for K clients, by batched products."""
+        layers = [] if self.linear else tower.named_layers("score", params, masks)
+        head = "score" if self.linear else "score.out"
+        h = tower.last_activation(rows["item"], layers)
+        return tower.score(h, params[f"{head}.weight"].squeeze(1), params[f"{head}.bias"])
+
     def default_lr_items(self, lr: float, *, n_items: int, n_clients: int, optimizer: str) -> float:
         """80 n lr for SGD on the linear form (the authors' setting); lr otherwise.
 
@@ -55,8 +63,22 @@ class PFedRec(Backbone):
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
     ) -> tuple[Tensor, Gradients, RowGradients]:
-        """Closed form of the linear score function; automatic differentiation of the MLP."""
+        """Written out, for the linear score function and for the MLP."""
         if not self.linear:
-            return super().gradients(params, rows, batch, wanted)
+            return self._tower_gradients(params, rows["item"], batch, wanted)
         loss, head, item = head_gradients(params, rows["item"], batch)
         return loss, head, {"item": item}
+
+    def _tower_gradients(
+        self, params: dict[str, Tensor], q: Tensor, batch: Batch, wanted: tuple[str, ...]
+    ) -> tuple[Tensor, Gradients, RowGradients]:
+        """Those of the MLP; q (K, R, d). What is not ``wanted`` is not worked out."""
+        layers, w = tower.named_layers("score", params, batch.masks), params["score.out.weight"].squeeze(1)
+        h = tower.activations(tower.gather_rows(q, batch.local), layers)
+        loss, e = tower.errors(tower.score(h[-1], w, params["score.out.bias"]), batch)
+        network, items = "network" in wanted, "items" in wanted
+        layered, g = tower.backwards(e[:, :, None] * w[:, None], layers, h, network=network, inputs=items)
+        gradients = tower.named_gradients("score", layered)
+        if network:
+            gradients |= {"score.out.weight": torch.bmm(e[:, None], h[-1]), "score.out.bias": e.sum(1, keepdim=True)}
+        return loss, gradients, {} if g is None else {"item": tower.sum_rows(g, q, batch.local)}

@@ -66,7 +66,7 @@ MODELS = {
     "fedavg": federated("FedAvg", Variant({}, "sgd", 0.1)),
     "fcf": federated("FCF", Variant({}, "sgd", 0.1)),
     "fcf-als": federated("FCFALS", Variant({}, "sgd", 0.1)),
-    "fedpergnn": federated("FedPerGNN", Variant({}, "sgd", 1.0)),
+    "fedpergnn": federated("FedPerGNN", Variant({}, "sgd", 1.0), Variant({"dim": 32}, "adam", 0.01)),
     "fedngcf": federated("FedNGCF", Variant({}, "adam", 0.004)),
     "random": centralised("Chance", "seed"),
     "popularity": centralised("Popularity"),
@@ -74,6 +74,33 @@ MODELS = {
     "bpr": centralised("BPR", "seed", "dim", "lr", "rounds"),
     "ngcf": centralised("NGCF", "seed", "dim", "lr", "rounds", "device"),
 }
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Where the class of a selector is."""
+
+    name: str
+
+    def load(self) -> Any:
+        """The class itself."""
+        return getattr(import_module("fedlib.select"), self.name)
+
+
+SELECTORS = {
+    "random": Selector("RandomSelection"),
+    "entropy": Selector("Entropy"),
+    "margin": Selector("Margin"),
+    "least": Selector("LeastConfidence"),
+    "softmax-entropy": Selector("SoftmaxEntropy"),
+    "hard-margin": Selector("HardestNegativeMargin"),
+    "label": Selector("LabelConfidence"),
+    "fedselect": Selector("FedSelect"),
+    "fale": Selector("FALE"),
+    "prototypes": Selector("PrototypeSelection"),
+    "cluster": Selector("PrototypeSelection"),
+}
+BY_PROTOTYPES = ("prototypes", "cluster")
 OF_STORES = ("fedngcf",)  # those whose clients are stores
 UNUSED = {  # options that mean nothing to a model, which has a way of its own to train
     "fcf-als": ("local_epochs", "batch", "negatives", "negatives_from", "optimizer", "weight_decay", "lr_items",

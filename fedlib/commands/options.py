@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from fedlib.commands.models import MODELS
+from fedlib.commands.models import MODELS, SELECTORS
 from fedlib.errors import InputError
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -21,6 +21,8 @@ LARGEST = 2**31 - 1
 GROWTH = 1000
 GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
 ENCODER = "What reads the texts of --items semantic: sentence-t5, minilm, lsa, or a folder of your own."
+READINGS = ("hard_min", "literal_desc", "intent")
+LLM = "What writes prototypes: recorded, keyword, or a language model by name, folder or server."
 PROTECT = ("none", "secagg", "user-dp", "local-dp", "noise")
 PARTITIONS = ("random", "uniform", "beta")
 VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
@@ -148,6 +150,14 @@ class Options:
     local_only: Annotated[bool, switch("--local-only", "Share nothing: every client trains alone.")] = False
     items: Annotated[str, words("id", "semantic", help="Items start from random numbers, or from their texts.")] = "id"
     encoder: Annotated[str | None, text("NAME|DIR", ENCODER, "sentence-t5")] = None
+    select: Annotated[str, words("none", *SELECTORS, help="Which of its samples a client trains on.")] = "none"
+    ratio: Annotated[float | None, parsed(factor, "SHARE", "How many of them, in (0, 1]; for --select.", "none")] = None
+    reading: Annotated[str | None, words(*READINGS, help="How to read FedSLLM's score.", default="none")] = None
+    llm: Annotated[str | None, text("NAME|DIR|URL#MODEL", LLM, "none")] = None
+    prototypes: Annotated[Path | None, path("FILE", "Whose answers --llm recorded gives, not the package's.")] = None
+    n_prototypes: Annotated[int | None, whole("Prototypes at first.", least=5, most=15, default="10")] = None
+    update_every: Annotated[int | None, whole("Rounds between updates of the prototypes.", default="never")] = None
+    sampled: Annotated[bool, switch("--sampled", "Draw samples by their score, not the best of them.")] = False
     protocol: Annotated[str, words("loo99", "full", "ratio80", help="How the data is split and ranked.")] = "loo99"
     stores: Annotated[int | None, whole("Stores that hold the users, as clients.", default="none")] = None
     partition: Annotated[str | None, words(*PARTITIONS, help="Users to stores: by degree but for random.")] = None
@@ -161,6 +171,8 @@ class Options:
     weight_decay: Annotated[float, parsed(decay, "NUMBER", "L2 term of the local training.")] = 0.0
     lr_decay: Annotated[float, parsed(factor, "FACTOR", "What multiplies the rates after each round.")] = 1.0
     dim: Annotated[int | None, whole("Width of the vectors.", most=16384, default="by backbone")] = None
+    evaluate_every: Annotated[int, whole("Rounds between two evaluations.")] = 1
+    best: Annotated[str | None, text("NAME@K", "Keep the round best on validation by it.", "the last round")] = None
     seed: Annotated[int, whole("Seed of training.", least=0)] = 0
     split_seed: Annotated[int, whole("Seed of the split, so that training seeds share candidates.", least=0)] = 0
     device: Annotated[str, words("auto", "cpu", "cuda", help="Where to train.")] = "auto"
@@ -179,7 +191,6 @@ class RunOptions(Options):
     lr_items: Annotated[float | None, parsed(rate, "NUMBER", "That of item vectors; needs --lr.", "by backbone")] = None
     table: Annotated[Path | None, path("FILE", "A table of `fedlib tune`, read in place of fedlib's own.")] = None
     topk: Annotated[str, text("K,K,...", "The K of HR@K, NDCG@K and so on.")] = "5,10,20"
-    evaluate_every: Annotated[int, whole("Rounds between two evaluations.")] = 1
     protect: Annotated[str, words(*PROTECT, help="What may leave a device.")] = "none"
     clip: Annotated[float | None, parsed(rate, "NUMBER", "Bound of --protect on an update.", "by --protect")] = None
     dp_epsilon: Annotated[float | None, parsed(rate, "NUMBER", "Privacy of user-dp, local-dp.", "by --protect")] = None

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,15 +22,22 @@ from fedlib.commands.run import Rates, centralised, federated
 from fedlib.commands.training import build_backbone, check_combination, is_centralised, read_split, setting, threads
 from fedlib.commands.tune import read_rows as read_rates
 from fedlib.commands.tune import search
+from fedlib.data.interactions import Split
 from fedlib.data.splits import subsample
 from fedlib.errors import InputError
+from fedlib.evaluate import exposure
 from fedlib.metrics import Ranking
+from fedlib.options import named, plain
 from fedlib.reproduce import Cell, Table
+from fedlib.reproduce.faults import FAULTS
+from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS
 from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
+from fedlib.reproduce.privacy import PRIVACY
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
+from fedlib.result import Result
 
-TABLES = {table.name: table for table in (LEADERBOARD, NGCF)}
+TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, VARIANTS)}
 
 
 def reproduce(options: ReproduceOptions) -> None:
@@ -44,7 +53,8 @@ def reproduce(options: ReproduceOptions) -> None:
     rows = read_file(path) if path.exists() else []
     with workers(options.jobs) as pool:
         if options.tune:
-            for told in as_completed([pool.submit(tune_cell, cell, options) for cell in cells if cell.grid]):
+            choosing = [cell for cell in cells if cell.grid and cell.rates is None]
+            for told in as_completed([pool.submit(tune_cell, cell, options) for cell in choosing]):
                 print(told.result(), flush=True)
         jobs = [(run_options(cell, options, seed), cell) for cell in cells for seed in seeds(cell, options.seeds)]
         rates = {cell.name: tuned(cell, options) for cell in cells if cell.grid}
@@ -97,14 +107,30 @@ def run_options(cell: Cell, options: ReproduceOptions, seed: int) -> RunOptions:
 
 
 def tuned(cell: Cell, options: ReproduceOptions) -> tuple[float, float]:
-    """The rates that were chosen for a cell under exactly its options, with seed 0. Raises InputError if none were."""
+    """The rates that were chosen for a cell, or the one it takes them from, under exactly these options, with seed 0.
+
+    Raises InputError if none were.
+    """
     assert cell.grid is not None
-    run = run_options(cell, options, 0)
-    key = setting(run, read_split(run), build_backbone(run)) | {"metric": cell.grid.metric}
+    run = run_options(replace(cell, options=cell.rates or cell.options), options, 0)
+    how = {name: getattr(run, name) for name in ("dataset", "protocol", "split_seed", "stores", "partition")}
+    key = setting(run, split_of(RunOptions(backbone=run.backbone, **how)), build_backbone(run))
+    key |= {"metric": cell.grid.metric} | protected(cell)
     row = next((row for row in read_rates(table_of(options)) if settings.same(row, key)), None)
     if row is None or row["lr"] is None:
         raise InputError(f"No rates have been chosen for {cell.name} on {options.dataset}: add --tune.")
     return row["lr"], row["lr_items"]
+
+
+@lru_cache(maxsize=4)
+def split_of(options: RunOptions) -> Split:
+    """The split of these options, read once for all cells that differ in nothing else."""
+    return read_split(options)
+
+
+def protected(cell: Cell) -> Row:
+    """The part of the rates' setting that says under which protection they are chosen, where they are."""
+    return {"protect": named(cell.protect)} if cell.grid and cell.grid.protected and cell.protect else {}
 
 
 def table_of(options: ReproduceOptions) -> Path:
@@ -117,18 +143,26 @@ def tune_cell(cell: Cell, options: ReproduceOptions) -> str:
     assert cell.grid is not None
     tune = TuneOptions(
         dataset=options.dataset, device=options.device, table=table_of(options), grid="", metric=cell.grid.metric,
-        **{name: value for name, value in cell.options.items() if name not in ("topk", "evaluate_every")},
+        **{name: value for name, value in cell.options.items() if name != "topk"},
     )  # fmt: skip
     with threads(1):
         items = cell.grid.lr_items
-        row = search(tune, read_split(tune), build_backbone(tune), [*cell.grid.lr], None if items is None else [*items])
+        row = search(tune, read_split(tune), build_backbone(tune), [*cell.grid.lr], None if items is None else [*items],
+                     cell.protect if cell.grid.protected else None)  # fmt: skip
     return f"{cell.name}: rates {row['lr']:g} and {row['lr_items']:g}, {row['metric']} {row['valid']:.4f} on validation"
 
 
 def answers(row: Row, options: RunOptions, cell: Cell, rates: dict[str, tuple[float, float]]) -> bool:
     """Whether a finished row is that of this run, with these options and rates."""
     found = (row["cell"], row["seed"], row["options"], row["users"], (row["lr"], row["lr_items"]))
-    return found == (cell.name, options.seed, dict(cell.options), cell.users, rates.get(cell.name, (None, None)))
+    asked = (cell.name, options.seed, dict(cell.options), cell.users, rates.get(cell.name, (None, None)))
+    return found == asked and {name: row[name] for name in ("protect", "faults") if name in row} == circumstances(cell)
+
+
+def circumstances(cell: Cell) -> Row:
+    """What a row says of a cell's protection and faults; nothing where there are none."""
+    protect = {} if cell.protect is None else {"protect": named(cell.protect)}
+    return protect if cell.faults is None else protect | {"faults": plain(cell.faults)}
 
 
 def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None) -> Row:
@@ -142,14 +176,29 @@ def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None)
             report, ranking = centralised(options, split, began)
         else:
             assert rates is not None
-            report, ranking = federated(options, split, build_backbone(options), Rates(*rates, "tuned"), began)
+            also = {name: value for name in ("protect", "faults") if (value := getattr(cell, name)) is not None}
+            report, result = federated(options, split, build_backbone(options), Rates(*rates, "tuned"), began, **also)
+            ranking = result.ranking()
     row = {"cell": cell.name, "seed": options.seed, "options": dict(cell.options), "users": cell.users}
+    row |= circumstances(cell)
+    if not is_centralised(options):
+        row |= chosen_by_run(options, report, result)
+    if cell.faults is not None:
+        shown = exposure(result.state, result.backbone, split, k=10)
+        row["exposure"] = float(shown[cell.faults.target]) / split.data.n_users
     row |= dict(zip(("lr", "lr_items"), rates or (None, None), strict=True))
     row |= {name: report[name] for name in ("protocol", "metrics", "valid_metrics")}
     row |= {"ranks": plain_ranks(ranking) if len(ranking.users) == ranking.n_users else None, "bytes": bytes_of(report)}
     row |= {"seconds": report["seconds"] | {"cpu": time.process_time() - cpu}}
     kept = ("device", "threads", "versions", "data_sha256", "test_sha256")
     return row | {name: report[name] for name in kept}
+
+
+def chosen_by_run(options: RunOptions, report: dict[str, Any], result: Result) -> Row:
+    """What a run found out beside its metrics: the round it kept, what read and wrote texts, how much it looked at."""
+    found: Row = {} if options.best is None else {"round": result.state.round}
+    found |= {name: report["config"][name] for name in ("encoder", "prototypes") if report["config"].get(name)}
+    return found if options.select == "none" else found | {"coverage": report["history"][-1]["coverage"]}
 
 
 def plain_ranks(ranking: Ranking) -> list[float | None]:

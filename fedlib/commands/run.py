@@ -16,11 +16,11 @@ from fedlib.commands.options import RunOptions, cutoffs, flag
 from fedlib.commands.report import Seconds, make_report, plain_rows, summary
 from fedlib.commands.training import (
     build_backbone,
-    build_items,
     check_combination,
     default_lr,
     is_centralised,
     local_training,
+    places,
     protection,
     read_split,
     setting,
@@ -30,6 +30,7 @@ from fedlib.commands.training import (
 from fedlib.data.interactions import Split
 from fedlib.errors import InputError
 from fedlib.metrics import Ranking
+from fedlib.result import Result
 
 
 @dataclass(frozen=True)
@@ -94,22 +95,24 @@ def rates(options: RunOptions, split: Split, backbone: Backbone) -> Rates:
 
 
 def federated(
-    options: RunOptions, split: Split, backbone: Backbone, rate: Rates, began: float
-) -> tuple[dict[str, Any], Ranking]:
-    """The report of a federated run, and the ranks of the test items."""
+    options: RunOptions, split: Split, backbone: Backbone, rate: Rates, began: float, **also: Any
+) -> tuple[dict[str, Any], Result]:
+    """The report of a federated run, and its result; ``also`` are arguments of ``federate`` beside the options."""
     local = local_training(options, split, backbone, rate.lr, rate.lr_items)
-    items = build_items(options, split.data, backbone)
+    chosen = places(options, split.data, backbone)
+    items = chosen["items"]
     prepared = time.perf_counter() - began
     result = train(
         options, split, backbone, local, ks=cutoffs(options.topk), evaluate_every=options.evaluate_every,
         checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every, resume=options.resume,
-        items=items, protect=protection(options), sampling=options.sampling,
+        **chosen, **{"protect": protection(options), "sampling": options.sampling} | also,
     )  # fmt: skip
     history = plain_rows(result.history)
     config = {
         "variant": options.variant or "original", "local_only": options.local_only, "rounds": options.rounds,
         "stores": options.stores, "partition": (options.partition or "random") if options.stores else None,
         "executor": options.executor, "chunk": result.chunk, "settings": rate.source, "items": options.items,
+        "prototypes": getattr(getattr(chosen["select"], "prototypes", None), "source", None),
     } | (items.space.about() if items else {})  # fmt: skip
     config |= {"model" if name == "backbone" else name: value for name, value in result.config.items()}
     evaluations = [row["seconds_evaluate"] for row in history if row["seconds_evaluate"] is not None]
@@ -117,7 +120,7 @@ def federated(
                       time.perf_counter() - began)  # fmt: skip
     report = make_report(options, split, config, seconds, result.metrics, result.valid_metrics, history,
                          plain_rows(result.ledger), result.device)  # fmt: skip
-    return report, result.ranking()
+    return report, result
 
 
 def centralised(options: RunOptions, split: Split, began: float) -> tuple[dict[str, Any], Ranking]:

@@ -12,6 +12,7 @@ import torch
 from fedlib.backbones import Backbone
 from fedlib.commands.models import DEFAULT_LR, MODELS, OF_STORES, UNUSED, Variant
 from fedlib.commands.options import Options, RunOptions, flag
+from fedlib.commands.selecting import build_selection, check_selection
 from fedlib.data import load
 from fedlib.data.interactions import Dataset, Split
 from fedlib.data.partition import at_random, by_degree
@@ -64,6 +65,7 @@ def check_combination(options: Options) -> None:
     if options.encoder is not None and not (options.encoder in ENCODERS or Path(options.encoder).is_dir()):
         known = ", ".join(ENCODERS)
         raise InputError(f"--encoder {options.encoder}: there is no such folder, and by name there is only {known}.")
+    check_selection(options)
     if options.executor == "loop" and options.chunk is not None:
         raise InputError("--chunk is for --executor vectorized: the loop trains one client at a time.")
 
@@ -151,16 +153,24 @@ def local_training(
 
 def setting(options: Options, split: Split, backbone: Backbone) -> Row:
     """What a row of the table of tuned rates says about the run it was made for (see :mod:`fedlib.settings`)."""
-    same_name = ("dataset", "backbone", "local_only", "items", "protocol", "clients_per_round", "local_epochs", "batch",
-                 "negatives", "weight_decay", "lr_decay", "rounds", "seed", "split_seed", "stores",
-                 "partition")  # fmt: skip
+    same_name = ("dataset", "backbone", "local_only", "items", "select", "ratio", "reading", "llm", "n_prototypes",
+                 "update_every", "sampled", "protocol", "clients_per_round", "local_epochs", "batch", "negatives",
+                 "weight_decay", "lr_decay", "rounds", "seed", "split_seed", "stores", "partition",
+                 "best")  # fmt: skip
     return {name: getattr(options, name) for name in same_name} | {
         "variant": options.variant or "original",
         "optimizer": optimizer(options),
         "negatives_from": local_training(options, split, backbone, 1.0, 1.0).negatives_from,
         "dim": backbone.dim,
+        "evaluate_every": options.evaluate_every if options.best else None,
         "encoder": encoder_name(options),
     }
+
+
+def places(options: Options, data: Dataset, backbone: Backbone) -> dict[str, Any]:
+    """The loop's places behind --items and --select, as arguments of ``federate``."""
+    items = build_items(options, data, backbone)
+    return {"items": items, "select": build_selection(options, data, items)}
 
 
 def protection(options: RunOptions) -> Place | None:
@@ -188,6 +198,6 @@ def protection(options: RunOptions) -> Place | None:
 
 def train(options: Options, split: Split, backbone: Backbone, local: LocalTraining, **how: Any) -> Result:
     """One federated run."""
-    names = ("clients_per_round", "rounds", "seed", "executor", "chunk", "device", "max_memory")
+    names = ("clients_per_round", "rounds", "seed", "executor", "chunk", "device", "max_memory", "best")
     how |= {name: getattr(options, name) for name in names}
     return federate(split, backbone, local=local, progress=True, **how)

@@ -15,10 +15,10 @@ from fedlib.commands.files import check_file, write_json
 from fedlib.commands.options import GROWTH, TuneOptions, numbers
 from fedlib.commands.training import (
     build_backbone,
-    build_items,
     check_combination,
     is_centralised,
     local_training,
+    places,
     read_split,
     setting,
     threads,
@@ -26,6 +26,9 @@ from fedlib.commands.training import (
 )
 from fedlib.data.interactions import Split
 from fedlib.errors import DivergedError, InputError
+from fedlib.metrics import METRICS
+from fedlib.options import named
+from fedlib.places import Place
 from fedlib.settings import Row, read_table, same
 
 
@@ -34,7 +37,11 @@ def tune(options: TuneOptions) -> None:
     if is_centralised(options):
         raise InputError(f"fedlib tune is for federated models, and --backbone {options.backbone} is not one.")
     check_combination(options)
-    check_metric(options.metric)
+    check_metric("--metric", options.metric)
+    if options.best is not None:
+        check_metric("--best", options.best)
+    elif "evaluate_every" in options.given:
+        raise InputError("--evaluate-every is for --best: without it only the last round is evaluated.")
     lrs = numbers("--grid", options.grid)
     items = None if options.grid_items is None else numbers("--grid-items", options.grid_items)
     check_file("--table", options.table)
@@ -44,21 +51,26 @@ def tune(options: TuneOptions) -> None:
     print(describe(row))
 
 
-def check_metric(text: str) -> None:
+def check_metric(option: str, text: str) -> None:
     """Raise InputError unless ``text`` is a metric such as NDCG@10."""
-    if not re.fullmatch(r"(HR|NDCG\*?|Precision|Recall)@[1-9]\d{0,5}", text):
-        raise InputError(f"--metric must be HR, NDCG, NDCG*, Precision or Recall at a K, as in NDCG@10, not {text!r}.")
+    name, _, k = text.partition("@")
+    if name not in METRICS or not re.fullmatch(r"[1-9]\d{0,5}", k):
+        raise InputError(f"{option} must be HR, NDCG, NDCG*, Precision or Recall at a K, as in NDCG@10, not {text!r}.")
 
 
-def search(options: TuneOptions, split: Split, backbone: Backbone, lrs: list[float], items: list[float] | None) -> Row:
+def search(
+    options: TuneOptions, split: Split, backbone: Backbone, lrs: list[float], items: list[float] | None,
+    protect: Place | None = None,
+) -> Row:  # fmt: skip
     """Try the grid and, while its largest value is the best, the next higher one; returns the finished row."""
     bound, bound_items = GROWTH * lrs[-1], GROWTH * items[-1] if items else 0.0
-    row = start(options.table, setting(options, split, backbone) | {"metric": options.metric})
+    key = setting(options, split, backbone) | {"metric": options.metric}
+    row = start(options.table, key if protect is None else key | {"protect": named(protect)})
     while True:
         for lr in lrs:
             for lr_items in items or [item_rule(options, split, backbone, lr)]:
                 if not any((tried["lr"], tried["lr_items"]) == (lr, lr_items) for tried in row["grid"]):
-                    valid = try_one(options, split, backbone, lr, lr_items)
+                    valid = try_one(options, split, backbone, lr, lr_items, protect)
                     row["grid"].append({"lr": lr, "lr_items": lr_items, "valid": valid})
                     save(options.table, row)
         best = choice(row["grid"])
@@ -77,13 +89,16 @@ def item_rule(options: TuneOptions, split: Split, backbone: Backbone, lr: float)
     return rate
 
 
-def try_one(options: TuneOptions, split: Split, backbone: Backbone, lr: float, lr_items: float) -> float | None:
-    """The validation metric after the last round; None where training diverges."""
+def try_one(
+    options: TuneOptions, split: Split, backbone: Backbone, lr: float, lr_items: float, protect: Place | None
+) -> float | None:
+    """The validation metric after the round that is kept; None where training diverges."""
     local = local_training(options, split, backbone, lr, lr_items)
-    k = int(options.metric.partition("@")[2])
-    items = build_items(options, split.data, backbone)
+    ks = {int(metric.partition("@")[2]) for metric in (options.metric, options.best) if metric}
+    every = options.evaluate_every if options.best else options.rounds
+    how = places(options, split.data, backbone) | {"protect": protect}
     try:
-        result = train(options, split, backbone, local, items=items, ks=(k,), evaluate_every=options.rounds)
+        result = train(options, split, backbone, local, ks=tuple(sorted(ks)), evaluate_every=every, **how)
     except DivergedError:
         return None
     return result.valid_metrics[options.metric]

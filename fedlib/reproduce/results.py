@@ -3,9 +3,13 @@
 A row::
 
     {"cell", "seed", "options", "users",  # what was run: every option that was not left at its default
+     "protect", "faults",                 # and what protected and what befell it, where something did
      "lr", "lr_items",                    # the rates, chosen on validation data; null where there are none
      "protocol", "metrics", "valid_metrics", "ranks",   # ranks of the held-out items in the order of the users
      "bytes",                             # a client sends and receives in a round, "up" and "down"
+     "exposure",                          # share of users who get the target item among ten, where there are faults
+     "round", "encoder", "prototypes", "coverage",      # where there are any: the round that was kept, what read the
+                                          # texts, what wrote the prototypes, the share of positives ever trained on
      "seconds",                           # "cpu": of the whole run on one thread, reading and evaluating included
      "device", "threads", "versions", "data_sha256", "test_sha256"}
 

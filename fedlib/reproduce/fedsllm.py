@@ -1,0 +1,99 @@
+"""FedSLLM's tables and figure as cells: which samples a client trains on, under one protocol.
+
+As the paper says: a tenth of the clients in each of 200 rounds, two local epochs, Adam, item vectors that start from an
+autoencoder of the items' texts for *all* rows, and selectors that keep a tenth of a client's positives. Where it is
+silent (see the ambiguity log): the round, the learning rates and FedSLLM's reading of Eqs. 11 to 13 are chosen on
+validation data, one choice for all metrics; negatives are drawn from all that a client has not trained on, held-out
+items among them, and the variant that spares those stands in a table of its own.
+
+The paper's own language models are rows that nobody ran, unless exactly those models wrote the prototypes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedlib.reproduce.cells import Cell, Grid, Table
+
+BACKBONES = ("fedncf", "fedmf", "pfedrec", "fedpergnn")
+READINGS = ("hard_min", "literal_desc", "intent")
+GRID = Grid((0.001, 0.005, 0.01), None, "NDCG@10")  # the paper's three, and upward while the largest is the best
+SHARED: dict[str, Any] = {
+    "variant": "fedsllm", "items": "semantic", "encoder": "minilm", "clients_per_round": 0.1, "local_epochs": 2,
+    "rounds": 200, "weight_decay": 1e-6, "negatives_from": "unobserved", "best": "NDCG@10", "evaluate_every": 10,
+    "topk": "5,10,20",
+}  # fmt: skip
+BY_LOSS = ("entropy", "margin", "least")  # with two classes they keep the same samples, so one search serves all three
+SELECTORS: dict[str, dict[str, Any]] = {
+    **{name: {"select": name} for name in ("random", *BY_LOSS, "fedselect", "fale")},
+    **{f"recorded/{reading}": {"select": "prototypes", "llm": "recorded", "reading": reading} for reading in READINGS},
+    **{f"keyword/{reading}": {"select": "prototypes", "llm": "keyword", "reading": reading} for reading in READINGS},
+    **{f"cluster/{reading}": {"select": "cluster", "reading": reading} for reading in READINGS},
+}
+SHARES = tuple(tenth / 10 for tenth in range(1, 11))
+PAPER = Path(__file__).parent / "papers" / "fedsllm.json"
+
+
+def options_of(backbone: str, selector: str | None, ratio: float = 0.1, **other: Any) -> dict[str, Any]:
+    """The options of a run with one of the ``SELECTORS``, or with all samples."""
+    chosen = {} if selector is None else SELECTORS[selector] | {"ratio": ratio}
+    return {"backbone": backbone} | SHARED | chosen | other
+
+
+def rated_as(selector: str | None) -> str | None:
+    """The selector under which a selector's rates are chosen."""
+    return "entropy" if selector in BY_LOSS else selector
+
+
+def cell(name: str, backbone: str, selector: str | None, **other: Any) -> Cell:
+    """A cell with the rates of Table 2's row of this backbone and selector."""
+    rates = options_of(backbone, rated_as(selector))
+    options = options_of(backbone, selector, **other)
+    return Cell(name, options, GRID, rates=None if options == rates else rates)
+
+
+def table2() -> Iterator[Cell]:
+    """Tables 2, 3, 4 and 6: four backbones, all samples or one of the selectors, and two rows nobody trains."""
+    for name in ("random", "popularity"):
+        yield Cell(name, {"backbone": name, "topk": SHARED["topk"]})
+    for backbone in BACKBONES:
+        yield cell(f"{backbone}/base", backbone, None)
+        for selector in SELECTORS:
+            yield cell(f"{backbone}/{selector}", backbone, selector)
+
+
+def figure3() -> Iterator[Cell]:
+    """Figure 3: every selector at every share of the samples, at the rates of its row in Table 2."""
+    for backbone in BACKBONES:
+        for ratio in SHARES:
+            for selector in SELECTORS:
+                yield cell(f"{backbone}/{selector}/S={ratio:g}", backbone, selector, ratio=ratio)
+
+
+def variants() -> Iterator[Cell]:
+    """What else could have been meant, at the rates of Table 2's rows: one thing is another in each."""
+    compared = (None, "random", *(f"recorded/{reading}" for reading in READINGS))
+    for backbone in BACKBONES:
+        for selector in compared:
+            name = f"{backbone}/{selector or 'base'}"
+            yield cell(f"untouched/{name}", backbone, selector, negatives_from="untouched")
+            yield cell(f"lsa/{name}", backbone, selector, encoder="lsa")
+        for reading in READINGS:
+            yield cell(f"sampled/{backbone}/{reading}", backbone, f"recorded/{reading}", sampled=True)
+            updated = {"update_every": 10}
+            yield cell(f"updated/{backbone}/keyword/{reading}", backbone, f"keyword/{reading}", **updated)
+            yield cell(f"updated/{backbone}/cluster/{reading}", backbone, f"cluster/{reading}", **updated)
+    yield cell("updated/fedncf/recorded/intent", "fedncf", "recorded/intent", update_every=50)
+
+
+def paper() -> Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]:
+    """What the paper prints: backbone -> row -> data set -> metric -> percent."""
+    return json.loads(PAPER.read_text(encoding="utf-8"))["rows"]
+
+
+TABLE2 = Table("fedsllm.table2", "FedSLLM: which samples a client trains on", tuple(table2()))
+FIGURE3 = Table("fedsllm.figure3", "FedSLLM: how many of its samples", tuple(figure3()))
+VARIANTS = Table("fedsllm.variants", "FedSLLM: what else could have been meant", tuple(variants()))
