@@ -89,9 +89,24 @@ class Telling(Place):
         return {"items": work.count.double()}
 
 
+# Selectors that send nothing and differ in a score alone: RandomSelection stands for all of them.
+ALIKE = ("Entropy", "Margin", "LeastConfidence", "SoftmaxEntropy", "HardestNegativeMargin", "LabelConfidence",
+         "hard_min", "literal_desc")  # fmt: skip
+
+
+def refuses(backbone: Backbone, places: dict[str, Place]) -> bool:
+    """Whether a selector cannot go with a backbone: one that trains on all items, or has two vectors of an item."""
+    place = places.get("select")
+    if not isinstance(place, Selection):
+        return False
+    return backbone.all_items or (isinstance(place, FALE | PrototypeSelection) and len(backbone.tables) > 1)
+
+
 # What may come before training, as arguments of federate. Every augmenter, selector and item table of the package
 # belongs here: each backbone is run with each of them under protection (tests/backbones/test_protected.py).
-BEFORE_TRAINING: dict[str, dict[str, Place]] = {"nothing": {}, "a telling place": {"select": Telling()}}
+BEFORE_TRAINING: dict[str, dict[str, Place]] = {"nothing": {}, "a telling place": {"select": Telling()}} | {
+    name: {"select": place} for name, place in selectors(n=60).items() if name not in ALIKE
+}
 
 
 def oracle_name(kind: str, name: str) -> str:
