@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from fedlib.data import load
@@ -21,7 +23,7 @@ def table1() -> pd.DataFrame:
 
     A column of ours is missing (NaN) where the data set is not at hand; nothing is fetched.
     """
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, printed in PRINTED.items():
         rows[name] = {f"{column}, paper": value for column, value in zip(COLUMNS, printed, strict=True)}
         try:
