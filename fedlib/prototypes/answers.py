@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 
 from fedlib.prototypes.prompts import LONGEST, WORDS
 from fedlib.prototypes.summary import plain
@@ -19,7 +19,7 @@ _STRING = re.compile(
 )
 
 
-def parse(text: str, allowed: tuple[int, int], names: Collection[str] = ()) -> tuple[tuple[str, ...], str]:
+def parse(text: str, allowed: tuple[int, int], names: Iterable[str] = ()) -> tuple[tuple[str, ...], str]:
     """The prototypes in an answer, and a sentence about what was dropped, which is empty if nothing was.
 
     They are the strings of the first JSON array that has any; without one, all quoted strings; without these, the

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
+from fedlib.data import Dataset
 from fedlib.errors import InputError
+from fedlib.items import SemanticSpace
 from fedlib.prototypes.answers import parse
-from fedlib.prototypes.prompts import Messages, stricter
+from fedlib.prototypes.feedback import Feedback
+from fedlib.prototypes.prompts import BOUNDS, Messages, generation_messages, stricter, updating_messages
+from fedlib.prototypes.summary import summary_of
+
+Written = tuple[tuple[str, ...], str]  # prototypes, and a note about how they came about
 
 
 class Chat:
-    """A chat model."""
+    """A chat model writes prototypes through the two prompts; a subclass says how it answers."""
 
     @property
     def source(self) -> str:
@@ -21,14 +27,24 @@ class Chat:
         """The model's answer to ``messages``, as it gave it."""
         raise NotImplementedError
 
+    def first(self, data: Dataset, space: SemanticSpace, count: int, seed: int) -> Written:
+        """At most ``count`` prototypes for the items of ``data``; neither the space nor the seed enters the prompt."""
+        messages = generation_messages(summary_of(data), count)
+        return ask(self, messages, (BOUNDS[0], count), names=data.catalogue["title"])
+
+    def next(self, data: Dataset, space: SemanticSpace, feedback: Feedback) -> Written:
+        """The prototypes updated by the clients' counts."""
+        messages = updating_messages(feedback.texts, feedback.counts, BOUNDS, counts_mean=feedback.counts_mean)
+        return ask(self, messages, BOUNDS, feedback.texts, data.catalogue["title"])
+
 
 def ask(
     model: Chat,
     messages: Messages,
     allowed: tuple[int, int],
     previous: tuple[str, ...] | None = None,
-    names: Collection[str] = (),
-) -> tuple[tuple[str, ...], str]:
+    names: Iterable[str] = (),
+) -> Written:
     """The prototypes that ``model`` answers with, and a note of what did not go as asked.
 
     An answer with fewer prototypes than ``allowed`` is followed by the stricter prompt, once; if that fails too, the

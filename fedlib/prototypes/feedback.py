@@ -1,11 +1,29 @@
-"""The clients' counts of prototypes, as a prompt or a rule reads them."""
+"""What comes back from the clients about the prototypes, as a prompt or a rule reads it (FedSLLM, section 4.4)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fedlib.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Feedback:
+    """J prototypes as ``texts`` and ``vectors`` (J, d), their summed ``counts`` (J,) (Eq. 15), and the state of things.
+
+    ``table`` (n, d) are the item vectors after ``round`` rounds. ``counts_mean`` is ``"usage"`` or ``"difficulty"``,
+    what a prompt calls the counts.
+    """
+
+    texts: tuple[str, ...]
+    vectors: Tensor
+    counts: Tensor
+    table: Tensor
+    round: int
+    counts_mean: str = "usage"
 
 
 def percentages(counts: Tensor) -> list[int]:

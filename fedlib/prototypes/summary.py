@@ -43,19 +43,37 @@ def summary_of(data: Dataset) -> str:
     category, the most frequent words of titles and descriptions instead. Only what at least two items share is named.
     The same data gives the same summary. Raises :class:`InputError` if the catalogue has neither.
     """
-    categories = [set(map(plain, text.split("|"))) - {""} for text in data.catalogue["categories"]]
+    categories = categories_of(data)
     lines = [f"The catalogue has {data.n_items:,} items."]
     if any(categories):
         without = sum(not held for held in categories)
         lines += _listing("categories", categories)
         lines += [f"{_share(without, data.n_items)} of the items have no category."] * (without > 0)
     else:
-        lines += _listing("words in the items' texts", _words(data))
+        lines += _listing("words in the items' texts", words_of(data, titles=True))
     if len(lines) == 1:
         raise InputError(
             f"{data.name} has neither categories nor words about its items: give them in items.csv, or cluster them"
         )
     return "\n".join(lines)
+
+
+def categories_of(data: Dataset) -> list[set[str]]:
+    """The categories of each item, as they may stand in a prompt."""
+    return [set(map(plain, text.split("|"))) - {""} for text in data.catalogue["categories"]]
+
+
+def words_of(data: Dataset, *, titles: bool) -> list[set[str]]:
+    """The words of each item's description, in small letters, without stop words and words that are a whole title.
+
+    With ``titles`` the words of its title as well, and without them no word that its title has.
+    """
+    names = {title.strip().lower() for title in data.catalogue["title"]}
+    held = []
+    for title, description in zip(data.catalogue["title"], data.catalogue["description"], strict=True):
+        said, called = (set(re.findall(r"[^\W\d_]{3,}", text.lower())) for text in (description, title))
+        held.append((said | called if titles else said - called) - ENGLISH_STOP_WORDS - names)
+    return held
 
 
 def _listing(what: str, held: list[set[str]]) -> list[str]:
@@ -70,13 +88,6 @@ def _listing(what: str, held: list[set[str]]) -> list[str]:
 
 def _by_count(held: Iterable[set[str]]) -> list[tuple[str, int]]:
     return sorted(Counter(name for names in held for name in names).items(), key=lambda entry: (-entry[1], entry[0]))
-
-
-def _words(data: Dataset) -> list[set[str]]:
-    """The words of each item's title and description, without stop words and words that are a whole title."""
-    titles = {title.strip().lower() for title in data.catalogue["title"]}
-    texts = data.catalogue["title"] + " " + data.catalogue["description"]
-    return [set(re.findall(r"[^\W\d_]{3,}", text.lower())) - ENGLISH_STOP_WORDS - titles for text in texts]
 
 
 def _share(count: int, total: int) -> str:
