@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Entropy": "fedlib.select",
+    "FALE": "fedlib.select",
     "FCF": "fedlib.backbones",
     "FCFALS": "fedlib.backbones",
     "Faults": "fedlib.faults",
@@ -14,21 +16,29 @@ _HOME = {
     "FedNGCF": "fedlib.backbones",
     "FedPerGNN": "fedlib.backbones",
     "FedRAP": "fedlib.backbones",
+    "FedSelect": "fedlib.select",
+    "HardestNegativeMargin": "fedlib.select",
     "InputError": "fedlib.errors",
     "ItemTable": "fedlib.items",
     "LSA": "fedlib.items",
+    "LabelConfidence": "fedlib.select",
+    "LeastConfidence": "fedlib.select",
     "LocalDP": "fedlib.privacy.protect",
     "LocalTraining": "fedlib.local",
+    "Margin": "fedlib.select",
     "MiniLM": "fedlib.items",
     "PFedRec": "fedlib.backbones",
     "Place": "fedlib.places",
     "PlainNoise": "fedlib.privacy.protect",
+    "PrototypeSelection": "fedlib.select",
+    "RandomSelection": "fedlib.select",
     "Result": "fedlib.result",
     "RobustAggregation": "fedlib.robust",
     "SecureAggregation": "fedlib.privacy.secure",
     "SemanticSpace": "fedlib.items",
     "SemanticTable": "fedlib.items",
     "SentenceEncoder": "fedlib.items",
+    "SoftmaxEntropy": "fedlib.select",
     "UserLevelDP": "fedlib.privacy.protect",
     "federate": "fedlib.federation",
     "load": "fedlib.data",
@@ -65,6 +75,16 @@ if TYPE_CHECKING:
     from fedlib.result import Result as Result
     from fedlib.result import load_result as load_result
     from fedlib.robust import RobustAggregation as RobustAggregation
+    from fedlib.select import FALE as FALE
+    from fedlib.select import Entropy as Entropy
+    from fedlib.select import FedSelect as FedSelect
+    from fedlib.select import HardestNegativeMargin as HardestNegativeMargin
+    from fedlib.select import LabelConfidence as LabelConfidence
+    from fedlib.select import LeastConfidence as LeastConfidence
+    from fedlib.select import Margin as Margin
+    from fedlib.select import PrototypeSelection as PrototypeSelection
+    from fedlib.select import RandomSelection as RandomSelection
+    from fedlib.select import SoftmaxEntropy as SoftmaxEntropy
 
 
 def __getattr__(name: str) -> Any:

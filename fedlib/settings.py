@@ -2,9 +2,10 @@
 
 A row says under which settings the rates were chosen and everything that was tried::
 
-    {"dataset", "backbone", "variant", "local_only", "protocol", "optimizer",              # what a run must share
+    {"dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer",     # what a run must share
      "local_epochs", "batch", "negatives", "negatives_from", "clients_per_round", "weight_decay", "lr_decay", "dim",
-     "stores", "partition", "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",  # what it should share
+     "encoder", "stores", "partition", "rounds", "seed", "split_seed", "metric", "best",     # what it should share
+     "evaluate_every",
      "grid": [{"lr", "lr_items", "valid"}, ...],                                            # valid null: it diverged
      "lr", "lr_items", "valid", "fedlib",                                                   # the choice, null before it
      "protect"}                                                                             # only where something did
@@ -22,12 +23,13 @@ from fedlib.errors import InputError
 
 Row = dict[str, Any]
 PACKAGED = Path(__file__).with_name("tuned.json")
-MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "protocol", "optimizer")
+MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer")
 SHOULD_AGREE = (
     "clients_per_round", "local_epochs", "batch", "negatives", "negatives_from", "weight_decay", "lr_decay", "dim",
-    "stores", "partition", "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",
+    "encoder", "stores", "partition", "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",
 )  # fmt: skip
-JOINED: Row = {"best": None, "evaluate_every": None}  # settings that joined later, and what rows without them mean
+# Settings that joined later, and what rows without them mean.
+JOINED: Row = {"items": "id", "encoder": None, "best": None, "evaluate_every": None}
 SETTING = MUST_AGREE + SHOULD_AGREE
 
 

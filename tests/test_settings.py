@@ -12,10 +12,11 @@ from fedlib.errors import InputError
 from fedlib.settings import PACKAGED, SETTING, find, read_table, same
 
 RUN: dict[str, Any] = {
-    "dataset": "ml-100k", "backbone": "pfedrec", "variant": "original", "local_only": False, "protocol": "loo99",
+    "dataset": "ml-100k", "backbone": "pfedrec", "variant": "original", "local_only": False, "items": "id",
+    "protocol": "loo99",
     "optimizer": "sgd", "clients_per_round": 1.0, "local_epochs": 1, "batch": 256, "negatives": 4,
     "negatives_from": "untouched", "weight_decay": 0.0, "lr_decay": 1.0, "dim": 32,
-    "stores": None, "partition": None,
+    "encoder": None, "stores": None, "partition": None,
     "rounds": 100, "seed": 0, "split_seed": 0, "best": None, "evaluate_every": None,
 }  # fmt: skip
 
@@ -26,7 +27,7 @@ def row(lr: float | None = 0.3, **other: Any) -> dict[str, Any]:
     return RUN | {"metric": "NDCG@10", "grid": grid, "fedlib": "0.1.0"} | chosen | other
 
 
-@pytest.mark.parametrize("name", ["dataset", "backbone", "variant", "local_only", "protocol", "optimizer"])
+@pytest.mark.parametrize("name", ["dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer"])
 def test_a_row_for_another_kind_of_run_is_not_read(name: str) -> None:
     assert find([row()], RUN) == row()
     assert find([row(**{name: "another"})], RUN) is None

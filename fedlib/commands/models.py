@@ -79,5 +79,6 @@ UNUSED = {  # options that mean nothing to a model, which has a way of its own t
     "fcf-als": ("local_epochs", "batch", "negatives", "negatives_from", "optimizer", "weight_decay", "lr_items",
                 "grid_items"),
     "fedngcf": ("negatives",),
+    "fedrap": ("items", "encoder"),  # it has two tables, and neither alone is what an item looks like
 }  # fmt: skip
 DEFAULT_LR = {"sgd": 0.1, "adam": 0.01}  # where a variant is trained with another optimiser than its own

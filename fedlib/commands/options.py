@@ -20,6 +20,7 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 LARGEST = 2**31 - 1
 GROWTH = 1000
 GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
+ENCODER = "What reads the texts of --items semantic: sentence-t5, minilm, lsa, or a folder of your own."
 PROTECT = ("none", "secagg", "user-dp", "local-dp", "noise")
 PARTITIONS = ("random", "uniform", "beta")
 VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
@@ -145,6 +146,8 @@ class Options:
     backbone: Annotated[str, words(*MODELS, help="The model.")]
     variant: Annotated[str | None, words(*VARIANTS, help="Whose form of the model.", default="original")] = None
     local_only: Annotated[bool, switch("--local-only", "Share nothing: every client trains alone.")] = False
+    items: Annotated[str, words("id", "semantic", help="Items start from random numbers, or from their texts.")] = "id"
+    encoder: Annotated[str | None, text("NAME|DIR", ENCODER, "sentence-t5")] = None
     protocol: Annotated[str, words("loo99", "full", "ratio80", help="How the data is split and ranked.")] = "loo99"
     stores: Annotated[int | None, whole("Stores that hold the users, as clients.", default="none")] = None
     partition: Annotated[str | None, words(*PARTITIONS, help="Users to stores: by degree but for random.")] = None

@@ -16,6 +16,7 @@ from fedlib.commands.options import RunOptions, cutoffs, flag
 from fedlib.commands.report import Seconds, make_report, plain_rows, summary
 from fedlib.commands.training import (
     build_backbone,
+    build_items,
     check_combination,
     default_lr,
     is_centralised,
@@ -98,18 +99,20 @@ def federated(
 ) -> tuple[dict[str, Any], Result]:
     """The report of a federated run, and its result; ``also`` are arguments of ``federate`` beside the options."""
     local = local_training(options, split, backbone, rate.lr, rate.lr_items)
+    items = build_items(options, split.data, backbone)
     prepared = time.perf_counter() - began
     result = train(
         options, split, backbone, local, ks=cutoffs(options.topk), evaluate_every=options.evaluate_every,
         checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every, resume=options.resume,
-        **{"protect": protection(options), "sampling": options.sampling} | also,
+        items=items, **{"protect": protection(options), "sampling": options.sampling} | also,
     )  # fmt: skip
     history = plain_rows(result.history)
     config = {
         "variant": options.variant or "original", "local_only": options.local_only, "rounds": options.rounds,
         "stores": options.stores, "partition": (options.partition or "random") if options.stores else None,
-        "executor": options.executor, "chunk": result.chunk, "settings": rate.source,
-    } | {"model" if name == "backbone" else name: value for name, value in result.config.items()}  # fmt: skip
+        "executor": options.executor, "chunk": result.chunk, "settings": rate.source, "items": options.items,
+    } | (items.space.about() if items else {})  # fmt: skip
+    config |= {"model" if name == "backbone" else name: value for name, value in result.config.items()}
     evaluations = [row["seconds_evaluate"] for row in history if row["seconds_evaluate"] is not None]
     seconds = Seconds(prepared + result.seconds_prepare, [row["seconds"] for row in history], evaluations,
                       time.perf_counter() - began)  # fmt: skip

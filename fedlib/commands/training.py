@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from fedlib.backbones import Backbone
 from fedlib.commands.models import DEFAULT_LR, MODELS, OF_STORES, UNUSED, Variant
 from fedlib.commands.options import Options, RunOptions, flag
 from fedlib.data import load
-from fedlib.data.interactions import Split
+from fedlib.data.interactions import Dataset, Split
 from fedlib.data.partition import at_random, by_degree
 from fedlib.errors import InputError
 from fedlib.federation import federate
+from fedlib.items import LSA, MiniLM, SemanticSpace, SemanticTable, SentenceEncoder, item_texts
+from fedlib.items.cache import Encoder
 from fedlib.local import LocalTraining
 from fedlib.options import resolved
 from fedlib.places import Place
@@ -23,6 +26,7 @@ from fedlib.privacy.protect import LocalDP, PlainNoise, UserLevelDP
 from fedlib.result import Result
 from fedlib.settings import Row
 
+ENCODERS = ("sentence-t5", "minilm", "lsa")
 ALWAYS = ("dataset", "backbone", "protocol", "seed", "split_seed", "topk", "threads", "out")
 
 
@@ -55,6 +59,11 @@ def check_combination(options: Options) -> None:
         raise InputError(f"--backbone {options.backbone} {told}.")
     if options.partition is not None and options.stores is None:
         raise InputError("--partition needs --stores N.")
+    if options.encoder is not None and options.items != "semantic":
+        raise InputError("--encoder is for --items semantic.")
+    if options.encoder is not None and not (options.encoder in ENCODERS or Path(options.encoder).is_dir()):
+        known = ", ".join(ENCODERS)
+        raise InputError(f"--encoder {options.encoder}: there is no such folder, and by name there is only {known}.")
     if options.executor == "loop" and options.chunk is not None:
         raise InputError("--chunk is for --executor vectorized: the loop trains one client at a time.")
 
@@ -111,6 +120,26 @@ def build_backbone(options: Options) -> Backbone:
     return backbone.alone() if options.local_only else backbone
 
 
+def encoder_name(options: Options) -> str | None:
+    """What reads the texts, as --encoder says it; None where nothing does."""
+    return (options.encoder or "sentence-t5") if options.items == "semantic" else None
+
+
+def build_items(options: Options, data: Dataset, backbone: Backbone) -> SemanticTable | None:
+    """What items start from; None for the backbone's own random numbers. The codes are as wide as its vectors."""
+    name = encoder_name(options)
+    if name is None:
+        return None
+    encoder: Encoder
+    if name == "lsa":
+        encoder = LSA(item_texts(data))
+    elif name == "minilm":
+        encoder = MiniLM()
+    else:
+        encoder = SentenceEncoder() if name == "sentence-t5" else SentenceEncoder(name)
+    return SemanticTable(SemanticSpace.pretrained(data, encoder, widths=(512, 256, 128, backbone.tables["item"].dim)))
+
+
 def local_training(
     options: Options, split: Split, backbone: Backbone, lr: float, lr_items: float | None
 ) -> LocalTraining:
@@ -122,7 +151,7 @@ def local_training(
 
 def setting(options: Options, split: Split, backbone: Backbone) -> Row:
     """What a row of the table of tuned rates says about the run it was made for (see :mod:`fedlib.settings`)."""
-    same_name = ("dataset", "backbone", "local_only", "protocol", "clients_per_round", "local_epochs", "batch",
+    same_name = ("dataset", "backbone", "local_only", "items", "protocol", "clients_per_round", "local_epochs", "batch",
                  "negatives", "weight_decay", "lr_decay", "rounds", "seed", "split_seed", "stores",
                  "partition", "best")  # fmt: skip
     return {name: getattr(options, name) for name in same_name} | {
@@ -131,6 +160,7 @@ def setting(options: Options, split: Split, backbone: Backbone) -> Row:
         "negatives_from": local_training(options, split, backbone, 1.0, 1.0).negatives_from,
         "dim": backbone.dim,
         "evaluate_every": options.evaluate_every if options.best else None,
+        "encoder": encoder_name(options),
     }
 
 

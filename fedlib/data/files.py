@@ -87,6 +87,14 @@ def read(path: Path) -> bytes:
         return stream.read()
 
 
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of each line that is not blank, one at a time, unpacked if the name ends in ``.gz``."""
+    with explained(path), _open(path) as stream:
+        for line, text in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), 1):
+            if text.strip():
+                yield line, text
+
+
 def read_member(archive: Path, member: str) -> bytes | None:
     """The content of one member of a zip archive, or None if it has no such member; nothing is written to disk."""
     with explained(archive), zipfile.ZipFile(archive) as zipped:

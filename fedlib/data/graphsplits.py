@@ -27,6 +27,7 @@ LICENCES = {
     "yelp2018": "Yelp Open Dataset: academic, non-commercial use and no redistribution; the split states no licence",
 }
 NOTES = ("without time stamps, so a split by time would hold out arbitrary items",)
+PARTS = "train.txt and test.txt of its split"
 _LARGEST = 1 << 31
 # The data sets' own SHA-256: user by user, the training items and then the test items, both in ascending order.
 _PUBLISHED = {

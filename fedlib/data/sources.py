@@ -10,7 +10,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from fedlib.data import folder, graphsplits, movielens
+from fedlib.data import amazon, folder, graphsplits, movielens
 from fedlib.data.download import download as _download
 from fedlib.data.files import explained
 from fedlib.data.interactions import Dataset
@@ -24,7 +24,7 @@ class Source:
     """How to read a published data set from a folder or archive, and where it is published.
 
     ``published(name, place)`` says whether a copy is the published one. Where there is no official archive, ``url``
-    names the pages to get the files from by hand, and ``md5`` is None.
+    names the pages to get the files from by hand, ``md5`` is None, and ``by_hand`` says which files.
     """
 
     read: Callable[[Path], Dataset]
@@ -32,6 +32,7 @@ class Source:
     licence: str
     url: str
     md5: str | None
+    by_hand: str = ""
 
 
 SOURCES = {
@@ -55,6 +56,7 @@ SOURCES = {
         graphsplits.LICENCES["gowalla"],
         "github.com/kuandeng/LightGCN or github.com/gusye1234/LightGCN-PyTorch",
         None,
+        graphsplits.PARTS,
     ),
     "yelp2018": Source(
         graphsplits.read_yelp2018,
@@ -62,6 +64,23 @@ SOURCES = {
         graphsplits.LICENCES["yelp2018"],
         "github.com/kuandeng/LightGCN or github.com/gusye1234/LightGCN-PyTorch",
         None,
+        graphsplits.PARTS,
+    ),
+    "amazon-industrial": Source(
+        amazon.read_industrial,
+        amazon.is_published,
+        amazon.LICENCE,
+        amazon.URL,
+        None,
+        amazon.parts("amazon-industrial"),
+    ),
+    "amazon-software": Source(
+        amazon.read_software,
+        amazon.is_published,
+        amazon.LICENCE,
+        amazon.URL,
+        None,
+        amazon.parts("amazon-software"),
     ),
 }
 
@@ -102,7 +121,7 @@ def fetch(name: str, *, root: str | Path | None = None, progress: bool = True) -
     source = SOURCES[name]
     if source.md5 is None:
         raise InputError(
-            f"{name} has no official archive to fetch: put train.txt and test.txt of its split, "
+            f"{name} has no official archive to fetch: put {source.by_hand}, "
             f"as found at {source.url}, in {_cache() / name}"
         )
     print(f"Fetching {name}. {source.licence}.", file=sys.stderr)

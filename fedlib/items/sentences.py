@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import requests
 import torch
 from torch import Tensor
 
@@ -136,6 +137,7 @@ def _load(name_or_path: str) -> Any:
     """The model, from this machine where it is there and else from the hub."""
     ensure_torchvision()
     try:
+        from huggingface_hub.constants import ENDPOINT
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
     except ImportError as err:
@@ -143,13 +145,16 @@ def _load(name_or_path: str) -> Any:
     logging.disable_progress_bar()
     folder = _folder(name_or_path)
     here = folder is not None or is_fetched(name_or_path)
+    told = "could not be read" if here else "is not on this machine and could not be fetched"
     try:
+        if not here:
+            # Without a network the hub's own client tries for minutes, and says so on the way.
+            requests.head(ENDPOINT, timeout=10)
         model = SentenceTransformer(str(folder or name_or_path), device="cpu", local_files_only=here)
-    except Exception as err:  # of the hub, the network, a file's format: the reader's way out is the same
-        where = "in that folder" if folder else "on this machine, and not fetched"
+    except Exception as err:  # of the network, the hub, a file's format: the reader's way out is the same
         raise InputError(
-            f"the text encoder {name_or_path} could not be read {where} ({type(err).__name__}): connect to a network "
-            f"once, or {INSTEAD}"
+            f"the text encoder {folder or name_or_path} {told} ({type(err).__name__}): connect to a network once, or "
+            + INSTEAD
         ) from err
     return model.float().eval()
 

@@ -80,7 +80,8 @@ def test_a_broken_copy_is_not_passed_over_in_silence(tmp_path: Path, cache: Path
     [
         (
             "ml-10m",
-            "no data set or folder 'ml-10m': name one of ml-100k, ml-1m, gowalla, yelp2018, synthetic, or a folder",
+            "no data set or folder 'ml-10m': name one of ml-100k, ml-1m, gowalla, yelp2018, amazon-industrial, "
+            "amazon-software, synthetic, or a folder",
         ),
         ("./nowhere", "nowhere does not exist: name a folder with interactions.csv in it"),
         ("", "no data set or folder ''"),
@@ -117,6 +118,8 @@ def test_names_say_what_is_here(tmp_path: Path) -> None:
         ("ml-1m", "not here"),
         ("gowalla", "not here"),
         ("yelp2018", "not here"),
+        ("amazon-industrial", "not here"),
+        ("amazon-software", "not here"),
         ("synthetic", "built in"),
     ]
     assert all("\n" not in licence for _, licence, _ in names(root=tmp_path))

@@ -1,0 +1,78 @@
+"""What a selector picks, against a truth that was planted: the synthetic shop knows which interactions are hard."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fedlib import rng
+from fedlib.client import UserClients
+from fedlib.cohort import Slots
+from fedlib.data.interactions import Split
+from fedlib.data.negatives import NegativeSampler
+from fedlib.data.truth import KINDS
+from fedlib.errors import InputError
+from fedlib.federation import planned
+from fedlib.local import LocalTraining
+from fedlib.result import Result
+from fedlib.select.base import Selection
+
+
+def choice(result: Result, select: Selection) -> Tensor:
+    """Which training positives (nnz,) ``select`` would keep if all clients of ``result`` began another round with it.
+
+    Nothing is trained: the question is what the selector sees in this model. Its own state is that of a first round.
+    """
+    split, state, backbone = result.data, result.state, result.backbone
+    local, seed = LocalTraining(**result.config["local"]), int(result.config["seed"])
+    touched = split.data.interactions if local.negatives_from == "untouched" else split.train
+    sampler = NegativeSampler(touched, split.data.n_items)
+    clients = UserClients(backbone, local, split.train, split.client_sizes, sampler,
+                          Slots(split.data.n_items, state.device), seed)  # fmt: skip
+    own = select.init(split, seed) | select.plan(planned(backbone, split.client_sizes, 1.0, "fixed", state.round + 1))
+    memory, message = select.memory(split), select.broadcast(own, state)
+    for group in split.client_sizes.nonzero().squeeze(1).split(64):
+        work = clients.receive(state, group, state.round)
+        work.memory = memory
+        select.client(work, message)
+    return memory["used"]
+
+
+def kinds(split: Split) -> Tensor:
+    """The planted kind of each training positive (nnz,), an index into :data:`~fedlib.data.truth.KINDS`.
+
+    Raises InputError for data without planted kinds.
+    """
+    truth = split.data.truth
+    if truth is None:
+        raise InputError(f'{split.data.name} has no planted truth: load("synthetic") has.')
+    known, n = split.data.interactions, split.data.n_items
+    pairs = known.users * n + known.items
+    order = pairs.argsort()
+    wanted = split.train.users * n + split.train.items
+    return truth.kind[order[torch.searchsorted(pairs[order], wanted)]]
+
+
+def composition(chosen: Tensor, split: Split, *, draws: int = 200) -> pd.DataFrame:
+    """What the ``chosen`` training positives (nnz,) are made of, beside what there is to choose from.
+
+    One row a planted kind: its share among the chosen and in the population, their ratio, and the share's standard
+    error: that of as many positives of each client, chosen by chance ``draws`` times.
+    """
+    kind, counts = kinds(split), torch.bincount(split.train.users[chosen], minlength=split.train.n_users)
+    one_hot = torch.nn.functional.one_hot(kind, len(KINDS)).double()
+    found, population = one_hot[chosen].mean(0), one_hot.mean(0)
+    by_chance = torch.stack([one_hot[at_random(split, counts, draw)].mean(0) for draw in range(draws)])
+    return pd.DataFrame(
+        {"chosen": found, "population": population, "ratio": found / population, "error": by_chance.std(0)},
+        index=pd.Index(KINDS, name="kind"),
+    )
+
+
+def at_random(split: Split, counts: Tensor, draw: int) -> Tensor:
+    """``counts`` (m,) training positives of each user by chance, (nnz,) bool."""
+    number = rng.uniform(rng.key(0, "planted", draw), torch.arange(len(split.train.items)))
+    order = (split.train.users + number).argsort()  # users stay together, their items are mixed
+    rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+    return rank - split.train.indptr[split.train.users] < counts[split.train.users]
