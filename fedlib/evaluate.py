@@ -14,6 +14,7 @@ from fedlib.metrics import Ranking, rank_all, rank_sampled
 from fedlib.model import score, score_all
 from fedlib.state import State
 from fedlib.stores import store_scorer
+from fedlib.storeusers import store_users_scorer
 
 BLOCK = 64  # clients scored at once: what they read fits a CPU's cache
 Scorer = Callable[[Tensor, Tensor | None], Tensor]
@@ -53,9 +54,10 @@ def scorer(state: State, backbone: Backbone, data: Split, store: int) -> Scorer:
 
     Where the clients are stores, the users are those of ``store``.
     """
-    if data.stores is not None:
-        assert isinstance(backbone, FedNGCF)
+    if isinstance(backbone, FedNGCF):
         return store_scorer(state, backbone, data, store)
+    if data.stores is not None:
+        return store_users_scorer(state, backbone, data, store)
     device = state.device
     own = data.train.to(device)
 

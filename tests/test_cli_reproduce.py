@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from fedlib import load
 from fedlib.cli import main
 from fedlib.commands import reproduce
+from fedlib.prototypes.prompts import generation_messages
+from fedlib.prototypes.summary import summary_of
 from fedlib.reproduce import Cell, Grid, Table, per_user
 from fedlib.reproduce.results import Row, read_file
 from tests.command_line import here as here
@@ -106,3 +109,42 @@ def test_only_what_is_known_user_by_user_is_given() -> None:
     assert per_user(row, "NDCG@4") == pytest.approx([1, 0.4608, 0], abs=1e-4)  # 1 / log2(4.5)
     with pytest.raises(ValueError, match="Recall"):
         per_user(row, "Recall@10")
+
+
+RECORDED = {"backbone": "fedmf", "variant": "fedsllm", "rounds": 1, "items": "semantic", "encoder": "lsa",
+            "select": "prototypes", "ratio": 0.5, "reading": "intent", "llm": "recorded"}  # fmt: skip
+PROTOTYPES = Cell("fedmf/recorded/intent", RECORDED, Grid((0.01,), None, "NDCG@10"))
+BY_MODEL = Table("small", "one row more", (PROTOTYPES, *TABLE.cells))
+
+
+def records(*models: str) -> None:
+    messages = generation_messages(summary_of(load("synthetic")))
+    entry = {"dataset": "synthetic", "purpose": "generate", "messages": messages, "date": "2026-01-01"}
+    answer = json.dumps(["astronomy", "climbing", "cooking", "gardening", "music"])
+    Path("record.json").write_text(json.dumps([entry | {"answer": answer, "model": model} for model in models]))
+
+
+def test_another_models_record_makes_rows_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "TABLES", {"small": BY_MODEL})
+    records("Qwen/Qwen2.5-1.5B-Instruct")
+    assert main([*COMMAND, "--tune", "--cells", "recorded"]) == 0
+    assert main([*COMMAND, "--prototypes", "record.json"]) == 0
+    assert [(row["cell"], row["prototypes"].partition(",")[0]) for row in rows()] == [
+        *[("fedmf/recorded/intent", "recorded: Claude (Anthropic)")] * 2,
+        *[("fedmf/qwen/intent", "recorded: Qwen/Qwen2.5-1.5B-Instruct")] * 2,
+    ]
+    assert {(row["lr"], row["lr_items"]) for row in rows()} == {(rows()[0]["lr"], rows()[0]["lr_items"])}
+
+
+@pytest.mark.parametrize("models", [(), ("Qwen/Qwen2.5-1.5B-Instruct", "another")])
+def test_a_record_that_is_not_one_models_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, models: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(reproduce, "TABLES", {"small": BY_MODEL})
+    records(*models)
+    assert f"answers of {len(models)} models" in refusal(capsys, [*COMMAND, "--prototypes", "record.json"])
+
+
+def test_a_table_without_recorded_prototypes_takes_no_record(capsys: pytest.CaptureFixture[str]) -> None:
+    records("Qwen/Qwen2.5-1.5B-Instruct")
+    assert "has no cells with recorded prototypes" in refusal(capsys, [*COMMAND, "--prototypes", "record.json"])

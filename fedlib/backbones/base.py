@@ -17,11 +17,13 @@ from torch.func import functional_call, vmap
 
 from fedlib import rng
 from fedlib.aggregate import ServerAdam
+from fedlib.backbones.pairs import Pairs, pair_logits
 from fedlib.scatter import add_rows_
 
 if TYPE_CHECKING:
     from fedlib.backbones.expansion import GraphExpansion
     from fedlib.cohort import Chunk
+    from fedlib.data.interactions import UserItems
     from fedlib.local import LocalTraining
 
 Rows = Mapping[str, Tensor]  # the item vectors a client looks at, one entry a table: name -> (..., d)
@@ -126,6 +128,8 @@ class Backbone(nn.Module):
     ``user_std``           standard deviation of the initial user vectors
     ``all_items``          True where a client trains on all n items instead of its own and sampled ones
     ``has_stores``         True where a client is a store with the graph of its users, not a user
+    ``joins_stores``       True where stores may train it for their users: its loss is the mean cross-entropy of
+                           ``forward``, and local training is gradient steps (:mod:`~fedlib.storeusers`)
     ``server``             how the server steps: None for the mean, or a :class:`~fedlib.aggregate.ServerAdam`
     ``expansion``          what clients learn of each other through a third party: None, or a
                            :class:`~fedlib.backbones.expansion.GraphExpansion`
@@ -145,6 +149,7 @@ class Backbone(nn.Module):
     user_std: float = 0.01
     all_items: bool = False
     has_stores: bool = False
+    joins_stores: bool = False
     server: ServerAdam | None = None
     expansion: GraphExpansion | None = None
     is_alone: bool = False
@@ -179,6 +184,11 @@ class Backbone(nn.Module):
     def is_per_user(self, name: str) -> bool:
         """Whether every user has a parameter ``name`` of its own, also where the clients are stores."""
         return name.startswith("user")
+
+    def is_of_user(self, name: str) -> bool:
+        """Whether each user of a store has a parameter ``name``: what is private, or was before all was."""
+        parts = type(self).private if self.is_alone else self.private
+        return any(name == part or name.startswith(part + ".") for part in parts)
 
     def dropouts(self) -> dict[str, Dropout]:
         """The dropout sites by module name."""
@@ -215,6 +225,17 @@ class Backbone(nn.Module):
         trained or scored. Returns what ``forward`` reads in the place of ``params``.
         """
         return params
+
+    def in_store(self, params: dict[str, Tensor], edges: UserItems, n_rows: int) -> dict[str, Tensor]:
+        """What a store works out from its U users' ``edges``, whose items are rows, before it trains or scores.
+
+        params: (U, ...) where every user has its own. Returns what :meth:`pair_logits` reads in their place.
+        """
+        return params
+
+    def pair_logits(self, params: dict[str, Tensor], rows: Rows, pairs: Pairs) -> Tensor:
+        """Score pairs of a store's users and items, (B,); see :func:`~fedlib.backbones.pairs.pair_logits`."""
+        return pair_logits(self, params, rows, pairs)
 
     def train_clients(
         self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,

@@ -30,6 +30,7 @@ class FedNCF(Backbone):
 
     private = ("user", "user_gmf")
     aggregate_items = "row"
+    joins_stores = True
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class PFedRec(Backbone):
 
     private = ("score",)
     steps = (("network",), ("items",))
+    joins_stores = True
 
     def __init__(self, dim: int = 32, *, hidden: tuple[int, ...] = (), dropout: float = 0.0, std: float = 1.0) -> None:
         super().__init__()

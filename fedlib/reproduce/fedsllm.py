@@ -6,7 +6,8 @@ silent (see the ambiguity log): the round, the learning rates and FedSLLM's read
 validation data, one choice for all metrics; negatives are drawn from all that a client has not trained on, held-out
 items among them, and the variant that spares those stands in a table of its own.
 
-The paper's own language models are rows that nobody ran, unless exactly those models wrote the prototypes.
+The paper's own language models are rows that nobody ran, unless exactly those models wrote the prototypes:
+`fedlib reproduce fedsllm.table2 --prototypes FILE` runs them from a record of their answers.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ SELECTORS: dict[str, dict[str, Any]] = {
     **{f"keyword/{reading}": {"select": "prototypes", "llm": "keyword", "reading": reading} for reading in READINGS},
     **{f"cluster/{reading}": {"select": "cluster", "reading": reading} for reading in READINGS},
 }
+THEIRS = {"Qwen/Qwen2.5-1.5B-Instruct": "qwen", "meta-llama/Meta-Llama-3-8B-Instruct": "llama"}  # the paper's models
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 PAPER = Path(__file__).parent / "papers" / "fedsllm.json"
 
@@ -44,8 +46,14 @@ def options_of(backbone: str, selector: str | None, ratio: float = 0.1, **other:
 
 
 def rated_as(selector: str | None) -> str | None:
-    """The selector under which a selector's rates are chosen."""
-    return "entropy" if selector in BY_LOSS else selector
+    """The selector under which a selector's rates are chosen.
+
+    Prototypes of other sources take those of the recorded ones, so that a reading differs in nothing but the source.
+    """
+    if selector is None or selector in BY_LOSS:
+        return selector and "entropy"
+    source, _, reading = selector.partition("/")
+    return f"recorded/{reading}" if source in ("keyword", "cluster") else selector
 
 
 def cell(name: str, backbone: str, selector: str | None, **other: Any) -> Cell:
