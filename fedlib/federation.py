@@ -117,7 +117,7 @@ def federate(
         backbone, places, local, faults, clients_per_round, sampling, seed, dtype, evaluate_every, ks, best
     )
     where, n = pick_device(device), data.data.n_items
-    validate_disk(own_tables_in, where, checkpoint)
+    validate_disk(own_tables_in, backbone, where, checkpoint)
     clients = _clients(data, backbone, local, seed, where)
     state = initial_state(backbone, items, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
                           max_memory=physical_memory() if max_memory is None else max_memory,

@@ -100,11 +100,17 @@ def validate_clients(
         raise InputError(f"step_decay and stop are not for {name}: its stores take a number of steps of their own.")
 
 
-def validate_disk(own_tables_in: str | Path | None, device: torch.device, checkpoint: str | Path | None) -> None:
+def validate_disk(
+    own_tables_in: str | Path | None, backbone: Backbone, device: torch.device, checkpoint: str | Path | None
+) -> None:
     """Raise InputError, in one sentence, where tables cannot be files."""
-    if own_tables_in is not None and device.type != "cpu":
+    if own_tables_in is None:
+        return
+    if not any(table.owner == "client" for table in backbone.tables.values()):
+        raise InputError(f"Clients of {type(backbone).__name__} have no own item tables: leave out --own-tables-in.")
+    if device.type != "cpu":
         raise InputError("Tables in files are for a CPU: use --device cpu, or leave out --own-tables-in.")
-    if own_tables_in is not None and checkpoint is not None:
+    if checkpoint is not None:
         raise InputError("A checkpoint is written from memory: leave out either it or --own-tables-in.")
 
 

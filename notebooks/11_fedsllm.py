@@ -41,8 +41,8 @@ _ = ax.legend(title="the tenth kept by", loc=(1.02, 0.35))
 #   prototypes from [chapter 10](10_semantic_prototypes.ipynb); here they are given.
 # - **Data** MovieLens 100K {cite}`harper2015movielens`, for research use and not redistributed here, with finished rows that
 #   come with the package; the made-up shop `synthetic`, which knows the truth.
-# - **Sources** FedSLLM {cite}`fedsllm`, sections 4.3, 4.4 and 5; FedSelect {cite}`zhang2025fedselect`; FALE
-#   {cite}`tang2025fale`.
+# - **Sources** FedSLLM {cite}`fedsllm`, sections 4.3, 4.4 and 5; FedSelect {cite}`fedselect`; FALE
+#   {cite}`fale`.
 # :::
 #
 # ## Entry check
@@ -591,6 +591,7 @@ for row, history in together.items():
     if row != "base":
         plots.curve(right, history, "coverage", row)
 left.set(xscale="log", xlabel="training samples", ylabel="HR@10")
+left.minorticks_off()
 right.set(xlabel="round", ylabel="ever trained on")
 _ = left.legend(fontsize=9)
 mean_of = {row: together[row].groupby("round")["HR@10"].mean().dropna()
@@ -1037,6 +1038,7 @@ for ax, b in zip(panels.flat, BACKBONES, strict=True):
                 curve[tenths / 10] = mean(at, data=more)
         ax.plot(*zip(*sorted(curve.items()), strict=True), label=row)
     ax.axhline(whole, color=plots.FAINT, linestyle="--", marker="")
+ax = max(panels.flat, key=lambda panel: len(panel.lines))
 lines = ax.get_legend_handles_labels()
 ax.figure.legend(*lines, loc="outside right")
 for ax in panels[1]:
@@ -1313,6 +1315,6 @@ book.check(yours[1] and bool(yours[1] > yours[0]), True)
 # **What next?** Selection makes less of a client's own data. The next chapters do the opposite, and let it have data of
 # others.
 #
-# **Further reading.** {cite:t}`settles2009active` surveys uncertainty and its variants; {cite:t}`zhang2025fedselect` and
-# {cite:t}`tang2025fale` are the strongest rivals in the table; {cite:t}`drineas2012leverage` show how to compute leverage
+# **Further reading.** {cite:t}`settles2009active` surveys uncertainty and its variants; {cite:t}`fedselect` and
+# {cite:t}`fale` are the strongest rivals in the table; {cite:t}`drineas2012leverage` show how to compute leverage
 # quickly; {cite:t}`dacrema2019progress` is about tables like these.

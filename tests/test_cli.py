@@ -58,7 +58,7 @@ BAD_VALUES = {
     "--checkpoint-every": [("0", "whole number")],
     "--table": [("nowhere.json", "nowhere.json")],
     "--out": [("missing/out.json", "missing"), (".", "file"), ("x" * 300, "name another place"), ("/dev/null", "file")],
-    "--own-tables-in": [("nowhere", "no folder")],
+    "--own-tables-in": [("nowhere", "no own item tables")],
     "--checkpoint": [("missing/runs", "missing"), ("x" * 300, "name another place"), ("/dev/null", "folder")],
     "--unknown": [("1", "--unknown")],
 }  # fmt: skip

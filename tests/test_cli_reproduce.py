@@ -11,10 +11,12 @@ import pytest
 from fedlib import load
 from fedlib.cli import main
 from fedlib.commands import reproduce
+from fedlib.faults import Faults
 from fedlib.prototypes.prompts import generation_messages
 from fedlib.prototypes.summary import summary_of
 from fedlib.reproduce import Cell, Grid, Table, per_user
 from fedlib.reproduce.results import Row, read_file
+from fedlib.robust import RobustAggregation
 from tests.command_line import here as here
 from tests.command_line import refusal, report
 
@@ -71,6 +73,44 @@ def test_every_cell_is_run_as_fedlib_run_does_and_once(
     assert "3 runs are done, 2 to go" in capsys.readouterr().out
     assert len(rows()) == 5
     assert "HR@20" in rows()[2]["metrics"]
+
+
+def test_protection_and_faults_of_a_cell_are_in_its_row_and_in_the_choice_of_its_rates(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def table(share: float) -> dict[str, Table]:
+        assert FEDMF.grid is not None
+        faults, median = Faults(before=share, target=3), RobustAggregation(rule="median")
+        plain = replace(FEDMF, name="plain", faults=faults)
+        robust = replace(FEDMF, name="robust", faults=faults, protect=median, grid=replace(FEDMF.grid, protected=True))
+        return {"small": Table("small", "two rows", (plain, robust))}
+
+    monkeypatch.setattr(reproduce, "TABLES", table(0.5))
+    assert main([*COMMAND, "--seeds", "1", "--tune"]) == 0
+    plain, robust = rows()
+    assert plain["faults"] == robust["faults"] and plain["faults"]["before"] == 0.5
+    assert "protect" not in plain and robust["protect"]["rule"] == "median"
+    assert 0 <= plain["exposure"] <= 1 and plain["metrics"] != robust["metrics"]
+    chosen = json.loads(Path("t.json").read_text())
+    assert ["protect" in row for row in chosen] == [False, True]
+    assert chosen[0]["grid"] != chosen[1]["grid"]
+    given = ["--lr", str(plain["lr"]), "--lr-items", str(plain["lr_items"])]
+    alone = report("run", "--dataset", "synthetic", "--device", "cpu", "--backbone", "fedmf", "--rounds", "2", *given)
+    assert alone["metrics"]["HR@10"] != plain["metrics"]["HR@10"]  # half of the clients did not answer
+
+    assert main([*COMMAND, "--seeds", "1"]) == 0
+    assert "2 runs are done, 0 to go" in capsys.readouterr().out
+    monkeypatch.setattr(reproduce, "TABLES", table(0.25))
+    assert main([*COMMAND, "--seeds", "1"]) == 0
+    assert "0 runs are done, 2 to go" in capsys.readouterr().out
+
+
+def test_rates_chosen_under_a_protection_are_not_those_of_a_run_without(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*COMMAND, "--seeds", "1", "--tune", "--cells", "fedmf"]) == 0
+    chosen = json.loads(Path("t.json").read_text())
+    Path("t.json").write_text(json.dumps([chosen[0] | {"protect": {"name": "Other"}}]))
+    capsys.readouterr()
+    assert "No rates" in refusal(capsys, [*COMMAND, "--seeds", "1", "--cells", "fedmf"])
 
 
 def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:

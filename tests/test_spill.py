@@ -37,6 +37,8 @@ def test_stores_can_do_it_too(tmp_path: Path) -> None:
 
 
 def test_what_makes_no_sense_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="Clients of PFedRec have no own item tables"):
+        federate(small_split(), PFedRec(8), own_tables_in=tmp_path, **RUN)
     with pytest.raises(InputError, match="is no folder"):
         federate(small_split(), FedRAP(8), own_tables_in=tmp_path / "nowhere", **RUN)
     with pytest.raises(InputError, match="written from memory"):

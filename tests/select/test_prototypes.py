@@ -63,7 +63,7 @@ def alone(model: Backbone, state, client: int, vector: torch.Tensor, own: list[i
             q = state.tables["item"][i]
             mean = state.third_party["embedding"][asked].mean(0) if asked else q
             heard.append((q + mean) / 2)
-        z = (private["user"] + torch.stack(heard).mean(0)) / 2 @ vector
+        z = ((private["user"] + torch.stack(heard).mean(0)) / 2 if own else private["user"]) @ vector
     return float(torch.sigmoid(z))
 
 
@@ -86,7 +86,7 @@ def test_scores_counts_and_choice_are_those_of_a_plain_loop(kind: str, reading: 
                 at = [alone(model, state, client, p, own) for p in message["prototypes"].double()]
                 for i in own:
                     e = state.tables["item"][i]
-                    r = float(torch.sigmoid(work.received.of(torch.tensor([client])).score(torch.tensor([[i]]))))
+                    r = alone(model, state, client, e, [j for j in own if j != i])
                     s = []
                     for p, r_p in zip(message["prototypes"].double(), at, strict=True):
                         sim = (1 + float(e @ p / e.norm() / p.norm())) / 2
