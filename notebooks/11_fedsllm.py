@@ -986,12 +986,15 @@ broken.groupby(level=[0, 1]).sum().unstack()[list(DATASETS)]
 # %%
 from fedlib.reproduce.fedsllm_data import table1
 
-table1().T.fillna("")
+sets = table1()
+for name, note in sets.pop("notes").items():
+    print(f"{name}: {note}")
+sets.map("{:.7g}".format, na_action="ignore").T.fillna("")
 
 # %% [markdown]
-# The MovieLens sets are whole, so nothing can differ. The paper's Industrial has as many choices as the published file has
-# *reviews*: it counts a pair of user and item each time. `fedlib` counts a pair once, since a repeated item could stand in
-# training and test at a time; the copy read here is an older cut with five of each user and item, so smaller still.
+# The MovieLens sets are whole, so nothing can differ. For Industrial the notes above say what does: the copy read here is
+# another cut of the reviews, and `fedlib` counts a pair of user and item once, since a repeated item could stand in training
+# and test at a time.
 
 # %%
 from fedlib.reproduce.fedsllm_costs import PRINTED, as_counted, table5
