@@ -463,8 +463,8 @@ pd.concat(parts)[columns].reset_index(drop=True)
 
 # %% [markdown]
 # FALE's matrix holds $|D_u|\,p_u p_u^\top$ and with it the private user vector up to its sign. FedSelect tells how well the
-# model fits its user, in a vector with a place for each client, and one client a round sends a gradient. FedSLLM's counts
-# "do not disclose any privacy", says the paper. What they disclose can be computed:
+# model fits its user, in a vector with a place for each client, and one client a round sends a gradient. FedSLLM's counts are
+# feedback that "does not disclose any privacy to the server", says the paper. What they disclose can be computed:
 
 # %%
 vectors = shop_words.first(0).vectors
@@ -624,7 +624,9 @@ def rows_of(table, dataset):
 
 
 DONE = {(t, d): rows_of(t, d) for t in TABLES for d in DATASETS}
-state = {place: len(found) or "not run yet" for place, found in DONE.items()}
+WHY = dict.fromkeys(DATASETS, "not run yet")
+WHY["amazon-software"] = "data not at hand"
+state = {place: len(found) or WHY[place[1]] for place, found in DONE.items()}
 pd.Series(state).unstack(0)
 
 # %% tags=["remove-cell"]
@@ -649,7 +651,7 @@ def spread(name, metric, data=rows):
     """Mean and spread over seeds, in percent."""
     runs = report.runs(data, name)
     centre, wide = mean_and_spread([100 * r["metrics"][metric] for r in runs])
-    return f"{centre:.1f}" + ("" if math.isnan(wide) else f" ± {wide:.1f}")
+    return f"{centre:.1f}" + ("" if math.isnan(wide) else f"\xa0±\xa0{wide:.1f}")
 
 
 # %% tags=["remove-cell"]
@@ -672,7 +674,7 @@ def gap(one, other, data="fedsllm.table2"):
 
 
 def interval(*pair):
-    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*gap(*pair))
+    return "{:+.1f}\xa0[{:+.1f},\xa0{:+.1f}]".format(*gap(*pair))
 
 
 first = [f"{there(rows)[0]}/{row}" for row in ("base", "random")]
@@ -879,18 +881,19 @@ def both(dataset, backbone, row):
     name = report.cell_of(data, backbone, row)
     why = "not run" if row in THEIRS else "not run yet"
     ours = {m: f"{mean(name, m, data):.1f}" if name else why for m in METRICS}
-    return {m: f"{ours[m]} / {printed.get(m, '–')}" for m in METRICS}
+    return {m: f"{ours[m]}\xa0/\xa0{printed.get(m, '–')}" for m in METRICS}
 
 
 done = [d for d in DATASETS if DONE["fedsllm.table2", d]]
-print("not run yet:", told([d for d in DATASETS if d not in done]))
+print(told([f"{d}: {WHY[d]}" for d in DATASETS if d not in done]))
 lines = {(d, BACKBONES[b], row): both(d, b, row) for d in done
          for b in BACKBONES for row in report.PRINTED}  # fmt: skip
 pd.DataFrame(lines).T
 
 # %% [markdown]
-# The paper's own language models, Qwen2.5-1.5B and Llama-3-8B, were not run. Software is not at hand. Now claim by claim:
-# on how many backbones the paper's ML-100K numbers say so, and on how many ours are sure of it, or of the opposite.
+# `qwen` and `llama` are the paper's own language models, Qwen2.5-1.5B and Llama-3-8B; *not run* means that nobody asked
+# exactly these. Now claim by claim: on how many backbones the paper's ML-100K numbers say so, and on how many ours are sure
+# of it, or of the opposite. "FedSLLM" is `recorded` in ours and Ours-Qwen in the paper's.
 
 # %%
 CLAIMS = {  # our two rows, and the paper's name of the first
