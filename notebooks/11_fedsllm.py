@@ -651,7 +651,8 @@ def spread(name, metric, data=rows):
     """Mean and spread over seeds, in percent."""
     runs = report.runs(data, name)
     centre, wide = mean_and_spread([100 * r["metrics"][metric] for r in runs])
-    return f"{centre:.1f}" + ("" if math.isnan(wide) else f"\xa0±\xa0{wide:.1f}")
+    around = "" if math.isnan(wide) else f"\xa0±\xa0{wide:.1f}"
+    return f"{centre:.1f}{around}"
 
 
 # %% tags=["remove-cell"]
