@@ -27,7 +27,7 @@ from fedlib.cohort import AllItems, Slots, chunks, clients_in_round, sample_clie
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
 from fedlib.errors import TooFewClients
-from fedlib.evaluate import evaluate
+from fedlib.evaluate import is_best, timed_evaluation
 from fedlib.faults import Faults, Mishaps, Reliable
 from fedlib.items import ItemTable
 from fedlib.ledger import Ledger, account
@@ -161,18 +161,6 @@ def federate(
     state.return_to_best()
     return Result(state, backbone, data, config, pd.DataFrame(history), ledger.frame(), tuple(ks), str(where), size,
                   prepared, time.perf_counter() - began)  # fmt: skip
-
-
-def timed_evaluation(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
-    """All metrics of the state, and the seconds they took."""
-    start = time.perf_counter()
-    metrics = evaluate(state, backbone, data, ks)
-    return metrics | {"seconds_evaluate": time.perf_counter() - start}
-
-
-def is_best(row: dict[str, Any], history: list[dict[str, Any]], metric: str) -> bool:
-    """Whether a round is better than all before it that were evaluated."""
-    return all(row[metric] > earlier[metric] for earlier in history if not math.isnan(earlier.get(metric, math.nan)))
 
 
 def one_round(

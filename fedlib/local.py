@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.backbones.base import Batch, Dropout, Outer, Trained
+from fedlib.backbones.base import Batch, Outer, Trained
+from fedlib.backbones.layers import Dropout
 from fedlib.cohort import Chunk
 from fedlib.pace import Pace
 

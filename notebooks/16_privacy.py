@@ -520,6 +520,12 @@ print(f"largest difference {(mine - theirs).abs().max():.0e}")
 # What does each protection cost on MovieLens 100K? `fedlib reproduce privacy` trained FedMF under each, with the rates
 # chosen for the run without protection. What a protection has to choose itself, the bound on an update, is chosen on
 # *validation* items among the stored rows. A secure sum has no row: it is the plain run, but for the rounding.
+#
+# :::{admonition} Predict, then run
+# :class: important
+# At which $\epsilon$ does the private model fall below the popularity ranker, which needs only one number a film, and
+# could be had with far less noise?
+# :::
 
 # %%
 from fedlib.reproduce import per_user, read_rows
@@ -581,12 +587,6 @@ results.style.format(precision=3)
 # %% [markdown]
 # K = 10 of 100 candidates, expected rank for ties, negatives "unobserved", seeds and the test items' sha256 as printed
 # above the table.
-#
-# :::{admonition} Predict, then run
-# :class: important
-# At which $\epsilon$ does the private model fall below the popularity ranker, which needs only one number a film, and
-# could be had with far less noise?
-# :::
 
 # %% tags=["remove-cell"]
 hr10 = results["HR@10"].astype(float)
@@ -608,8 +608,10 @@ curve = [
 plots.curve(ax, pd.DataFrame(curve), "hr", "clip by validation", x="eps")
 for clip in ("1", "3.16", "10"):
     tried = {e: of(f"fedmf/user-dp/{e}/{clip}") for e in EPS}
-    mean = [np.mean([r["metrics"]["HR@10"] for r in tried[e]]) for e in EPS]
-    ax.plot(EPS, mean, color=plots.FAINT, linewidth=0.8, markersize=4)
+    mean = {e: np.mean([r["metrics"]["HR@10"] for r in found])
+            for e, found in tried.items() if found}  # fmt: skip
+    faint = {"color": plots.FAINT, "linewidth": 0.8, "markersize": 4}
+    ax.plot(mean.keys(), mean.values(), **faint)
 for name in ("FedMF, nothing", "popularity", "random"):
     plots.level(ax, hr10[name], name)
 ax.set(xscale="log", xticks=EPS, xticklabels=EPS, ylim=(0, 0.75))
@@ -622,8 +624,8 @@ _ = ax.legend(loc="center", bbox_to_anchor=(0.6, 0.32))
 # {glue:text}`ch16-pop:.3f`. Below popularity: $\epsilon$ = {glue:text}`ch16-below`. With 943 readers a serious promise is
 # expensive; the noise is divided by their number, so a million would pay a thousandth of it.
 #
-# Noise that the clients add themselves is a hundred times dearer to simulate, so here is the made-up shop, live. Popularity
-# is hard to beat there; look at the differences.
+# Noise that the clients add themselves takes far longer to simulate, a number a client and coordinate, so here is the
+# made-up shop, live. Look at the differences.
 
 # %%
 QUICK = PROFILE == "smoke"

@@ -55,7 +55,7 @@ for number, rule in enumerate(WORDS.values()):
     ax.plot(hr[rule], places, linestyle="", label=rule, **look)
 for name, value in flat.items():
     ax.axvline(value, color=plots.FAINT, linestyle="--", marker="")
-    ax.annotate(name, (value, -0.7), color=plots.FAINT, ha="center")
+    ax.annotate(f" {name}", (value, -0.6), color=plots.FAINT)
 ax.set(yticks=range(len(CONDITIONS)), yticklabels=CONDITIONS, xlim=(0, 0.72),
        ylim=(len(CONDITIONS) - 0.5, -1))  # fmt: skip
 _ = ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -198,9 +198,9 @@ glue("ch17-large", float(large["HR@10"]))
 
 # %% [markdown]
 # The widest FedNCF does {glue:text}`ch17-mults:.0f` times FedMF's multiplications and takes {glue:text}`ch17-times:.0f`
-# times its seconds; over all eight the two orders agree with a correlation (Kendall's) of {glue:text}`ch17-tau:.2f`.
-# Multiplications are cheap, and what a small model spends its time on is fetching rows. So a table of FLOPs says how a
-# method grows, not how long it takes. Nor does any bill predict the last column: {glue:text}`ch17-small:.3f` for the
+# times its seconds. Over all eight the two orders agree in part, with a correlation (Kendall's) of
+# {glue:text}`ch17-tau:.2f`: FedRAP multiplies as little as FedMF and takes twice as long. Multiplications are cheap; what a
+# small model spends its time on is fetching rows. A table of FLOPs says how a method grows, not how long it takes. Nor does any bill predict the last column: {glue:text}`ch17-small:.3f` for the
 # cheapest, {glue:text}`ch17-large:.3f` for the dearest. FedNGCF is not in the list: it scores a whole graph at once, and
 # what one sample costs depends on the graph.
 #
@@ -454,9 +454,9 @@ for name, found in beside.items():
 runs = of("clean/mean")
 spread = mean_and_spread([r["metrics"]["HR@10"] for r in runs])[1]
 print("HR@10 on MovieLens 100K, leave-one-out, 99 rivals, K = 10, expected")
-print(f"rank of ties; negatives unobserved; mean of {len(runs)} seed(s), with")
-print(f"a spread of {spread:.3f} for the clean mean; sha256 of the test")
-print(f"items {runs[0]['test_sha256'][:12]}")
+print(f"rank of ties; negatives unobserved; seeds: {len(runs)}; the spread")
+print(f"is {spread:.3f} for the clean mean; sha256 of the test items")
+print(runs[0]["test_sha256"][:12])
 board
 
 # %% [markdown]
@@ -586,7 +586,7 @@ few = held[activity == "few"].mean(), held[activity == "many"].mean()
 glue("ch17-held-few", float(few[0]))
 glue("ch17-held-many", float(few[1]))
 
-# %% mystnb={"image": {"alt": "Two panels of HR@10. Left, three groups of users by activity, with lines for popularity and FedMF: the lines differ less than a tenth between groups. Right, three groups by the popularity of the held-out item: both lines climb steeply from rare to famous items, popularity from near zero."}, "figure": {"caption": "The gap between users of rare and of famous items is far larger than any gap between models. A mean over users is mostly a mean over famous items.", "name": "fig-ch17-groups"}}
+# %% mystnb={"image": {"alt": "Two panels of HR@10. Left, three groups of users by activity: FedMF lies above popularity and falls steeply from users with few training items to those with many. Right, three groups by the popularity of the held-out item: both lines climb steeply from rare to famous items, popularity from zero to nearly one."}, "figure": {"caption": "Who one is and what one likes matters more than the model does. A popularity ranker serves nobody with a rare item; a personal one serves them half as well as others (HR@10, leave-one-out, 99 rivals).", "name": "fig-ch17-groups"}}
 import matplotlib.pyplot as plt
 
 _, panels = plt.subplots(1, 2, figsize=(8.6, 3.6), sharey=True)
@@ -612,6 +612,11 @@ _ = panels[1].legend()
 #
 # The knob is the share of liars. A rule that withstands a share $\beta$ does not degrade gently beyond it. A hundred clients
 # send 40 numbers each, the honest ones something around 1, each something else. The liars have agreed on $-5$.
+#
+# :::{admonition} Predict, then run
+# :class: important
+# The honest step is 1. At which share of liars does the step of the mean turn round? And that of the median?
+# :::
 
 # %%
 rows = []
@@ -923,7 +928,7 @@ pd.DataFrame(groups_of).rename(columns={None: "mean"}).T.round(3)
 # - The mean obeys whoever sends the largest numbers. Median, trimmed mean and norm bound limit a liar to one voice; Krum
 #   bets on one client.
 # - Robust rules need every update by itself, secure sums hide them: choose, and say what you chose.
-# - A mean over users is mostly a mean over famous items. Show groups, and what each group is asked.
+# - A mean over users hides that rare items are found half as often. Show groups, and what each group is asked.
 #
 # **What next?** The [appendix on writing your own](../book/extend.md) has the contract of a place: a rule of your own is one
 # class. The [ambiguity log](../book/ambiguity.md) lists what papers leave open.

@@ -7,7 +7,6 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -17,6 +16,7 @@ from torch.func import functional_call, vmap
 
 from fedlib import rng
 from fedlib.aggregate import ServerAdam
+from fedlib.backbones.layers import Dropout
 from fedlib.backbones.pairs import Pairs, pair_logits
 from fedlib.scatter import add_rows_
 
@@ -85,35 +85,6 @@ class Trained:
     params: dict[str, Tensor]
     rows: dict[str, Tensor]
     loss: Tensor
-
-
-class Dropout(nn.Module):
-    """Dropout whose mask is handed in, so that every executor and every resumed run drops the same units.
-
-    ``mask`` is a buffer: 1/(1-p) where a unit is kept and 0 where it is dropped, of the shape of the activation.
-    Without a mask the module is the identity, which is what evaluation needs.
-    """
-
-    mask: Tensor | None
-
-    def __init__(self, p: float, width: int) -> None:
-        super().__init__()
-        self.p, self.width = p, width
-        self.register_buffer("mask", None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x if self.mask is None else x * self.mask
-
-
-def hidden_layers(sizes: tuple[int, ...], dropout: float) -> dict[str, nn.Module]:
-    """``linear0, relu0, dropout0, linear1, ...``: a tower, each linear layer followed by ReLU and dropout."""
-    layers: dict[str, nn.Module] = {}
-    for i, (width_in, width_out) in enumerate(pairwise(sizes)):
-        layers[f"linear{i}"] = nn.Linear(width_in, width_out)
-        layers[f"relu{i}"] = nn.ReLU()
-        if dropout:
-            layers[f"dropout{i}"] = Dropout(dropout, width_out)
-    return layers
 
 
 class Backbone(nn.Module):

@@ -15,7 +15,8 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 if TYPE_CHECKING:
-    from fedlib.backbones.base import Backbone, Batch, Dropout, Gradients, Rows
+    from fedlib.backbones.base import Backbone, Batch, Gradients, Rows
+    from fedlib.backbones.layers import Dropout
 
 
 @dataclass(frozen=True)

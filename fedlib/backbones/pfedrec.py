@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fedlib.backbones import tower
-from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table, hidden_layers
+from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table
+from fedlib.backbones.layers import hidden_layers
 from fedlib.backbones.linear import head_gradients
 
 

@@ -29,7 +29,7 @@ class Layer:
 
 
 def named_layers(prefix: str, params: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> list[Layer]:
-    """The layers that :func:`~fedlib.backbones.base.hidden_layers` has given names in the module ``prefix``."""
+    """The layers that :func:`~fedlib.backbones.layers.hidden_layers` has given names in the module ``prefix``."""
     depth = sum(name.startswith(f"{prefix}.linear") and name.endswith(".weight") for name in params)
     return [
         Layer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -29,10 +28,9 @@ from fedlib.errors import InputError
 from fedlib.evaluate import exposure
 from fedlib.metrics import Ranking
 from fedlib.options import named, plain
-from fedlib.prototypes.recorded import read as read_record
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.faults import FAULTS
-from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, THEIRS, VARIANTS
+from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS, by_another_model
 from fedlib.reproduce.fedsllm_data import table1
 from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
@@ -73,27 +71,6 @@ def reproduce(options: ReproduceOptions) -> None:
             rows = [old for old in rows if (old["cell"], old["seed"]) != (row["cell"], row["seed"])] + [row]
             save(path, (*table.cells, *asked.cells), rows)
             print(describe(row), flush=True)
-
-
-def by_another_model(table: Table, record: Path) -> Table:
-    """The table's cells with recorded prototypes, as those of the model behind another ``record``, with their rates.
-
-    FedSLLM's own two models get the names of their rows. Raises InputError for a record of several models or of none,
-    and for a table without such cells.
-    """
-    models = {entry["model"] for entry in read_record(record)}
-    if len(models) != 1:
-        raise InputError(f"{record} has answers of {len(models)} models, and a row is one model's: split the record.")
-    (model,) = models
-    name = THEIRS.get(model, re.sub(r"[^a-z0-9.]+", "-", model.lower()).strip("-"))
-    cells = tuple(
-        replace(cell, name=cell.name.replace("recorded", name), rates=cell.rates or cell.options)
-        for cell in table.cells
-        if cell.options.get("llm") == "recorded"
-    )
-    if not cells:
-        raise InputError(f"{table.name} has no cells with recorded prototypes: leave out --prototypes.")
-    return replace(table, cells=cells)
 
 
 @contextmanager

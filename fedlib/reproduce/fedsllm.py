@@ -13,10 +13,14 @@ The paper's own language models are rows that nobody ran, unless exactly those m
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fedlib.errors import InputError
+from fedlib.prototypes.recorded import read as read_record
 from fedlib.reproduce.cells import Cell, Grid, Table
 
 BACKBONES = ("fedncf", "fedmf", "pfedrec", "fedpergnn")
@@ -95,6 +99,27 @@ def variants() -> Iterator[Cell]:
             yield cell(f"updated/{backbone}/keyword/{reading}", backbone, f"keyword/{reading}", **updated)
             yield cell(f"updated/{backbone}/cluster/{reading}", backbone, f"cluster/{reading}", **updated)
     yield cell("updated/fedncf/recorded/intent", "fedncf", "recorded/intent", update_every=50)
+
+
+def by_another_model(table: Table, record: Path) -> Table:
+    """The table's cells with recorded prototypes, as those of the model behind another ``record``, with their rates.
+
+    FedSLLM's own two models get the names of their rows. Raises InputError for a record of several models or of none,
+    and for a table without such cells.
+    """
+    models = {entry["model"] for entry in read_record(record)}
+    if len(models) != 1:
+        raise InputError(f"{record} has answers of {len(models)} models, and a row is one model's: split the record.")
+    (model,) = models
+    name = THEIRS.get(model, re.sub(r"[^a-z0-9.]+", "-", model.lower()).strip("-"))
+    cells = tuple(
+        replace(cell, name=cell.name.replace("recorded", name), rates=cell.rates or cell.options)
+        for cell in table.cells
+        if cell.options.get("llm") == "recorded"
+    )
+    if not cells:
+        raise InputError(f"{table.name} has no cells with recorded prototypes: leave out --prototypes.")
+    return replace(table, cells=cells)
 
 
 def paper() -> Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]:
