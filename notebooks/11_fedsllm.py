@@ -433,7 +433,7 @@ panels[0].set_ylabel("hard samples, relative")
 _ = panels[1].legend(loc=(1.02, 0.3), fontsize=9)
 
 # %% [markdown]
-# Which readings pick more of the hard *and* fewer of the redundant at every stage, by two standard errors? For FedMF
+# Which selectors pick more of the hard *and* fewer of the redundant at every stage, by two standard errors? For FedMF
 # {glue:text}`ch11-FedMF`; for FedNCF {glue:text}`ch11-FedNCF`.
 #
 # {numref}`fig-ch11-planted` shows why the prose is not enough. Eq. 10 takes an absolute value: a sample is "discrepant" if
