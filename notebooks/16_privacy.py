@@ -879,8 +879,6 @@ book.check(yours, True)
 
 
 # %% tags=["solution"]
-
-
 def member_auc(model, rounds):
     rate = 20.0 if model.is_alone else 200.0
     how = LocalTraining(lr=1.0, lr_items=rate, negatives_from="unobserved")
