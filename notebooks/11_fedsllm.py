@@ -1048,7 +1048,9 @@ for ax, b in zip(panels.flat, BACKBONES, strict=True):
             at = f"{name}/S={tenths / 10:g}"
             if report.runs(more, at):
                 curve[tenths / 10] = mean(at, data=more)
-        ax.plot(*zip(*sorted(curve.items()), strict=True), label=row)
+        points = zip(*sorted(curve.items()), strict=True)
+        joined = "-" if len(curve) > 2 else ""  # two ends make no curve
+        ax.plot(*points, linestyle=joined, label=row)
     ax.axhline(whole, color=plots.FAINT, linestyle="--", marker="")
 ax = max(panels.flat, key=lambda panel: len(panel.lines))
 lines = ax.get_legend_handles_labels()
