@@ -942,10 +942,12 @@ def change(b, title, metric):
     return f"{ours} / {theirs / old - 1:+.1%}"
 
 
-two = ["HR@10", "NDCG@10"]
-changes = {(BACKBONES[b], title): [change(b, title, m) for m in two]
-           for b in BACKBONES for title in CHANGES}  # fmt: skip
-pd.DataFrame.from_dict(changes, orient="index", columns=two)
+table = {}
+for b in BACKBONES:
+    for title in CHANGES:
+        two = {m: change(b, title, m) for m in ("HR@10", "NDCG@10")}
+        table[BACKBONES[b], title] = two
+pd.DataFrame.from_dict(table, orient="index")
 
 # %% [markdown]
 # ### What no ranking can give
