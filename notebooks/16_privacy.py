@@ -142,7 +142,8 @@ import numpy as np
 import pandas as pd
 
 from fedlib import LocalDP, PlainNoise, SecureAggregation, UserLevelDP
-from fedlib.attacks import attack_table, rows_by_sign
+from fedlib.attacks import attack_table, membership, rows_by_sign
+from fedlib.attacks.table import losses
 from fedlib.backbones import FCF, FedAvg
 from fedlib.book import glue
 from fedlib.privacy.accounting import calibrate, zcdp_epsilon
@@ -606,7 +607,7 @@ curve = [
     for e in EPS for r in LINES[f"user-level DP, ε = {e}"]
 ]  # fmt: skip
 plots.curve(ax, pd.DataFrame(curve), "hr", "clip by validation", x="eps")
-for clip in ("1", "3.16", "10"):
+for clip in ("1", "3.16", "10", "31.6"):
     tried = {e: of(f"fedmf/user-dp/{e}/{clip}") for e in EPS}
     mean = {e: np.mean([r["metrics"]["HR@10"] for r in found])
             for e, found in tried.items() if found}  # fmt: skip
@@ -862,10 +863,6 @@ book.check(norm, 2.0)
 
 
 # %% tags=["exercise"]
-from fedlib.attacks import membership
-from fedlib.attacks.table import losses
-
-
 def member_auc(model, rounds):
     return None  # your code
 
@@ -882,8 +879,6 @@ book.check(yours, True)
 
 
 # %% tags=["solution"]
-
-
 def member_auc(model, rounds):
     rate = 20.0 if model.is_alone else 200.0
     how = LocalTraining(lr=1.0, lr_items=rate, negatives_from="unobserved")

@@ -540,7 +540,7 @@ shown.round(3)
 # the middle, and those with most {cite}`ekstrand2018`. Then by how *popular* the held-out item is.
 
 # %%
-MODELS = ("popularity", "itemknn", "fedmf", "fcf", "fedncf", "fedpergnn")
+MODELS = ("popularity", "itemknn", "fedmf", "fcf", "fedncf")
 if PROFILE == "smoke":  # no real data: a live run on the made-up shop
     from fedlib.centralized import Popularity, evaluate
 
@@ -569,11 +569,10 @@ for how, groups in (("training items", activity), ("test item", fame)):
         part = groups == label
         row = {name: hit[part].mean() for name, hit in hits.items()}
         gap = paired_bootstrap(hits["fedmf"][part], hits["popularity"][part])
-        told = f"[{gap.low:+.3f}, {gap.high:+.3f}]"
-        row["fedmf less popularity"] = f"{gap.mean_difference:+.3f} {told}"
-        table[how, label] = row | {"users": int(part.sum())}
+        row["fedmf - popularity"] = gap.mean_difference
+        table[how, label] = row | {"from": gap.low, "to": gap.high}
 groups = pd.DataFrame(table).T
-groups.style.format(precision=3)
+groups.round(3)
 
 # %% tags=["remove-cell"]
 own = groups["fedmf"].astype(float)

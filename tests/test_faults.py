@@ -138,7 +138,7 @@ def test_a_promoted_item_gets_onto_lists_and_an_item_of_few_raters_is_theirs_eve
     shown = {}
     for hostile in (0.0, 0.2):
         faults = Faults(hostile=hostile, attack="promote", target=target)
-        result = federate(shop, FedMF(8), local=local, rounds=20, evaluate_every=20, device="cpu", faults=faults,
+        result = federate(shop, FedMF(16), local=local, rounds=30, evaluate_every=30, device="cpu", faults=faults,
                           protect=RobustAggregation(rule="median"))  # fmt: skip
         shown[hostile] = int(exposure(result.state, result.backbone, shop, k=10)[target])
     assert shown[0.0] == 0

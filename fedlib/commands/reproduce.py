@@ -230,7 +230,9 @@ def save(path: Path, cells: Sequence[Cell], rows: Sequence[Row]) -> None:
     ordered = sorted(rows, key=lambda row: (order.get(row["cell"], len(order)), row["seed"]))
     path.parent.mkdir(exist_ok=True)
     new = path.with_suffix(".new")
-    new.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in ordered), encoding="utf-8")
+    new.write_text(
+        "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered), encoding="utf-8"
+    )
     os.replace(new, path)
 
 

@@ -49,7 +49,10 @@ def noise(*variances: float) -> dict[str, Place]:
 
 
 PROTECTIONS: dict[str, dict[str, Place]] = {
-    "fedmf": user_dp((2, 8, 32, 128), (1.0, 3.16, 10.0)) | noise(0.1, 1000) | local_dp((1, 8), (0.1,)),
+    "fedmf": user_dp((2, 8, 32, 128), (1.0, 3.16, 10.0))
+    | user_dp((32, 128), (31.6,))
+    | noise(0.1, 1000)
+    | local_dp((1, 8), (0.1,)),
     "fedavg": noise(0.1),
     "fcf": noise(0.1),
     "fedncf": user_dp((8,), (0.1, 0.316, 1.0)) | noise(0.1),
