@@ -64,8 +64,7 @@ _ = ax.axis("off")
 # :::{admonition} At a glance
 # :class: tip
 # - **You will** build word vectors by hand, train an autoencoder, start an item table from it, write prototypes in three
-#   ways, read hostile answers strictly, follow an encoder that is left behind by training, and say what a count gives
-#   away.
+#   ways, read hostile answers, follow an encoder that training leaves behind, and say what a count gives away.
 # - **You need** the loop of [chapter 3](03_federated_loop.ipynb); the protocol of [chapter 2](02_evaluation.ipynb).
 # - **Data** MovieLens 100K {cite}`harper2015movielens`, for research use and not redistributed here: its titles are used
 #   and never shown. Where titles are shown they are those of the made-up shop `synthetic`.
@@ -134,6 +133,7 @@ import dataclasses
 import re
 import sys
 import textwrap
+import warnings
 from itertools import pairwise
 
 import pandas as pd
@@ -151,6 +151,7 @@ from fedlib.items.cache import encoded
 from fedlib.items.sentences import SentenceEncoder, is_fetched
 
 torch.set_num_threads(1)  # the numbers then do not depend on the machine
+warnings.filterwarnings("ignore", "IProgress")  # progress bars are off
 
 # %% [markdown]
 # ## Six texts by hand
@@ -190,10 +191,9 @@ pd.DataFrame(table, index=["A and B", "A and C", "A and D"]).round(2).abs()
 
 # %% [markdown]
 # Zero by shared words. But B shares *tide* with A and *compass* with C, so A and C are two steps apart, while D cannot be
-# reached from A at all. *Latent semantic analysis* {cite}`deerwester1990lsa` sees such chains. It keeps the two
-# directions in the space of words along which the books vary most, $X \approx U S V^\top$, and compares $X V$. Words
-# that keep company fall onto one direction. A new text is *folded in*, $t \mapsto t V$, so words nobody used for a book
-# can find books:
+# reached at all. *Latent semantic analysis* {cite}`deerwester1990lsa` sees such chains. It keeps the two directions in
+# the space of words along which the books vary most, $X \approx U S V^\top$, and compares $X V$. Words that keep
+# company fall onto one direction. A new text is *folded in*, $t \mapsto t V$:
 
 # %%
 new = unit(words_of(["anchor harbour", "violin"]) @ V)
@@ -205,14 +205,13 @@ except InputError as err:
     print(err)
 
 # %% [markdown]
-# *Anchor harbour* finds A, B and C. The *violin* finds nothing: no book has the word, its vector is zero, and `fedlib`
-# refuses to give it a direction. That is the limit of counting words in one catalogue. A **sentence encoder** has read
-# other texts before, and knows where violins belong.
+# *Anchor harbour* finds A, B and C. The *violin* finds nothing: no book has the word, and `fedlib` refuses to give a zero
+# vector a direction. A **sentence encoder** has read other texts before, and knows where violins belong.
 #
 # ## A catalogue's words
 #
-# What does an encoder read? FedSLLM says "titles and descriptions". `item_texts` takes title, categories and
-# description, and says nothing twice. For a film that gives "*title (year). Genres: ...*". Two books of the shop:
+# FedSLLM encodes titles and descriptions. `item_texts` takes title, categories and description, and says nothing twice.
+# For a film that gives "*title (year). Genres: ...*". Two books of the shop:
 
 # %%
 shop = load("synthetic")
@@ -231,9 +230,8 @@ texts = item_texts(data)
 # x_i = \mathcal F_{\mathrm{PLM}}(a_i), \qquad x_i \in \mathbb R^{d_{\mathrm{plm}}} .
 # $$ (eq-plm)
 #
-# FedSLLM takes Sentence-T5 {cite}`ni2022sentencet5`, 768 numbers. We take MiniLM {cite}`wang2020minilm`, 384 numbers, in
-# the form that `sentence-transformers` {cite}`reimers2019sbert` made of it: it comes from a package index and needs no
-# other host. Sentence-T5 is encoded beside it where it is at hand.
+# FedSLLM takes Sentence-T5 {cite}`ni2022sentencet5`, 768 numbers. We take MiniLM {cite}`wang2020minilm`, 384 numbers, as
+# trained for sentences {cite}`reimers2019sbert`: a package brings it along. Sentence-T5 is beside it where it is at hand.
 
 # %%
 try:
@@ -331,11 +329,10 @@ def my_autoencoder(x, widths, steps, last=None):
 
 
 # %% [markdown]
-# The package's runs on the whole catalogue; *From the blank cell to the package* compares the two. It then asks the
-# question one should ask of any autoencoder: would a straight line have done? The yardstick is the first 32 principal
-# components. And it asks of each representation what it knows about items. *Shares a category*: how often do an item and
-# its ten nearest have a category in common? That is an easy test, since categories stand in the text. *Lift* is a harder
-# one, whose answer is not in the text: how much more alike are the audiences of near items than those of any two?
+# On the whole catalogue we let the package's run, and ask what one should ask of any autoencoder: would a straight line
+# have done? The yardstick is the first 32 principal components. Then, what does each representation know? *Shares a
+# category*: how often do an item and its ten nearest have one in common? An easy test, since categories stand in the
+# text. *Lift* is harder: how much more alike are the audiences of near items than those of any two?
 
 # %%
 STEPS = {"smoke": 60, "cpu": 300, "full": 1000}[PROFILE]
@@ -378,7 +375,7 @@ blind = torch.randn(n, 32, generator=torch.Generator().manual_seed(0))
 shown |= {"principal components": pca, "codes": space.codes}
 what = {"random": blind} | shown
 worth = pd.DataFrame({label: known(v) for label, v in what.items()}).T
-glue("ch10_lift_codes", worth.loc["codes", "lift"])
+glue("ch10_lift_codes", float(worth.loc["codes", "lift"]))
 worth.round(2)
 
 # %% [markdown]
@@ -400,8 +397,8 @@ worth.round(2)
 #
 # FedSLLM steers the choice of samples by *prototypes*, short descriptions of kinds of items. Who writes them?
 #
-# **Clusters.** The cheapest writer has no words: k-means on the codes, and the centres are the prototypes. What is in a
-# cluster we can only see by looking:
+# **Clusters.** The cheapest writer has no words: k-means on the codes, and the centres are the prototypes. What is in
+# them?
 
 # %%
 from fedlib.prototypes import ClusterPrototypes, TextPrototypes
@@ -425,9 +422,8 @@ inside["categories"] = [leading(group.mean(0)) for group in groups]
 inside
 
 # %% [markdown]
-# **Keywords.** The next writer names each cluster by its terms. Not by the most frequent ones, or half of all films would
-# be called *Drama*, but by those that set the cluster apart. c-TF-IDF {cite}`grootendorst2022bertopic` weighs term $t$ in
-# cluster $c$ by
+# **Keywords.** The next writer names each cluster by terms. Not by the most frequent, or many would be called *Drama*, but
+# by those that set it apart. c-TF-IDF {cite}`grootendorst2022bertopic` weighs term $t$ in cluster $c$ by
 #
 # $$
 # W_{t,c} = \mathrm{tf}_{t,c}\, \log\!\Big(1 + \frac{A}{f_t}\Big) ,
@@ -469,10 +465,9 @@ for message in messages:
         print(textwrap.fill(line, 76) if line else "")
 
 # %% [markdown]
-# A model of a gigabyte or more does not belong into every reader's run, so the package keeps *recorded* answers: prompt,
-# answer, model and date. Look at who wrote them. They are not from the paper's models, but from a far larger one, asked
-# with exactly this prompt and before any experiment used them. Read them as what a good writer can do, not as a
-# reproduction of FedSLLM-Qwen.
+# A model of gigabytes does not belong into every reader's run, so the package keeps *recorded* answers: prompt, answer,
+# model and date. Look at who wrote them. They are not from the paper's models, but from a far larger one, asked with
+# exactly this prompt, before any run used them. They show what a good writer can do, and reproduce no FedSLLM-Qwen.
 
 # %%
 from fedlib.prototypes import ChatModel, RecordedAnswers, Recording
@@ -503,8 +498,8 @@ else:
 # %% [markdown]
 # ### Answers one should not trust
 #
-# A model's answer is a text from outside: it may be chatty, broken, repeated, an item's name, or an attack. What comes
-# out of it travels to every client, and back into the next prompt. So the parser is strict, and says what it dropped.
+# A model's answer is a text from outside: chatty, broken, an item's name, or an attack. What comes out of it travels to
+# every client, and back into the next prompt. So the parser is strict, and says what it dropped.
 #
 # :::{admonition} Predict, then run
 # :class: important
@@ -534,10 +529,9 @@ for kind, text in NASTY.items():
 pd.DataFrame(rows, index=["kept", "dropped"]).T
 
 # %% [markdown]
-# Two rows deserve a look. The forged turn survives as harmless words: what could close a quote or open a chat turn is
-# taken out. And a refusal *is* a short text, so parsing alone lets it pass. It fails at the next gate. Fewer than five
-# prototypes are no answer; the model is asked once more, more strictly, and then the previous set is kept, and the note
-# says so.
+# The forged turn survives as harmless words: what could close a quote or open a chat turn is taken out. And a refusal
+# *is* a short text, so parsing lets it pass. It fails at the next gate: fewer than five prototypes are no answer. The
+# model is asked once more, more strictly; then the previous set is kept, and a note says so.
 #
 # ## One space
 #
@@ -604,8 +598,10 @@ _ = ax.legend()
 
 # %% [markdown]
 # {numref}`fig-ch10-space` shows both what is good and what is not. Words need no data: a prototype exists before anybody
-# has clicked. But nothing holds it near the items. The encoder was trained on item texts, "*title (year). Genres: ...*",
-# and reads a phrase that looks like none of them.
+# has clicked. But nothing holds it near the items it speaks of. Look at the first row of the table: the phrase says
+# serious drama, and most of its neighbours are comedies. The autoencoder was trained on item texts, "*title (year). Genres:
+# ...*", and makes what it can of a phrase that looks like none of them. A well-written prototype can be a badly placed one,
+# and only this table tells.
 #
 # ## Feedback
 #
@@ -624,31 +620,31 @@ _ = ax.legend()
 # writer follows them as exact rules. Two updates, one by the real counts and one by counts we make up:
 
 # %%
-belongs = sim(space.codes, by_keyword.vectors).argmax(1)  # (n,)
+likeness = sim(space.codes, by_keyword.vectors)
+belongs = likeness.argmax(1)  # (n,)
 J = len(by_keyword.texts)
 pairs = split.train.users * J + belongs[split.train.items]
 c_u = torch.bincount(pairs, minlength=data.n_users * J).view(-1, J)
 c_t = c_u.sum(0)
-made_up = torch.full((J,), 1)
-made_up[belongs.bincount(minlength=J).argmax()] = 50
+own = [likeness[belongs == j, j].mean().item() for j in range(J)]
+made_up = [50 if like == min(own) else 1 for like in own]
 fed_back = pd.DataFrame({"counts": c_t, "made up": made_up})
 fed_back.index = by_keyword.texts
 for column in fed_back:
     feedback = torch.tensor(fed_back[column].to_numpy())
     told = (by_keyword, feedback, space.codes, space.weights, 10)
     new = keywords.next(*told)
+    gone = set(by_keyword.texts) - set(new.texts)
+    came = set(new.texts) - set(by_keyword.texts)
     print(f"{column}: {new.note}")
-    gone, came = set(by_keyword.texts) - {*new.texts}, {*new.texts}
-    print(f"  gone: {'; '.join(sorted(gone)) or 'nothing'}")
-    came = "; ".join(sorted(came - set(by_keyword.texts)))
-    print(f"  new:  {came or 'nothing'}")
+    print(textwrap.fill(f"gone: {'; '.join(sorted(gone)) or 'none'}", 76))
+    print(textwrap.fill(f"new: {'; '.join(sorted(came)) or 'none'}", 76))
 fed_back
 
 # %% [markdown]
 # What do the counts *mean*? Eq. 14 calls them difficulty, samples "insufficiently explained"; appendix A.1 calls the same
-# numbers usage, and asks to retain what is used much. The two pull apart: what is hard should be refined, what is used
-# should be kept. The package can ask either way, and these lines are the difference. No answers to updating prompts are
-# on record, since they depend on the counts of a run.
+# numbers usage. The two pull apart: what is hard should be refined, what is used should be kept. The package can ask
+# either way, and these lines are the difference. (Updating prompts depend on a run's counts, so none is on record.)
 
 # %%
 lines = {}
@@ -664,8 +660,8 @@ for meaning, other in [("usage", "difficulty"), ("difficulty", "usage")]:
 # %% [markdown]
 # ## Alignment: keeping up with the items
 #
-# Only at the start are items and prototypes in one space. Then training moves the items, and the encoder stays. FedSLLM
-# therefore trains the encoder towards the item table from time to time, with the table frozen:
+# Training moves the items, and the encoder stays behind. FedSLLM therefore trains the encoder towards the item table from
+# time to time, with the table frozen:
 #
 # $$
 # \mathcal L_{\mathcal E} = \sum_{i\ \mathrm{touched}} \lVert z_i - e_i \rVert^2 .
@@ -677,17 +673,17 @@ for meaning, other in [("usage", "difficulty"), ("difficulty", "usage")]:
 from fedlib import Place
 
 stems = [category.lower()[:5] for category in held.columns]
-named = [[float(c in p.lower()) for c in stems] for p in mine.texts]
-named = torch.tensor(named)  # (J, categories)
-belong = (named @ G.T > 0).float()  # (J, n): has a category that is named
-some = named.sum(1) > 0
+SETS = {"recorded": mine.texts, "keywords": by_keyword.texts}
 
 
-def fit(table, prototypes):
-    """Of each prototype's 20 nearest items: have a category it names."""
-    table, prototypes = (v - table.mean(0) for v in (table, prototypes))
-    best = sim(table, prototypes).topk(20, dim=0).indices.T
-    return float(belong.gather(1, best)[some].mean())
+def fit(table, texts, w):
+    """Of the 20 items nearest to each text: have a category it names."""
+    named = [[float(c in p.lower()) for c in stems] for p in texts]
+    belong = (torch.tensor(named) @ G.T > 0).float()  # (J, n)
+    centre = table.mean(0)
+    likeness = sim(table - centre, space.embed(texts, w) - centre)
+    best = likeness.topk(20, dim=0).indices.T  # (J, 20)
+    return float(belong.gather(1, best)[belong.any(1)].mean())
 
 
 class Diary(Place):
@@ -739,27 +735,32 @@ for t, table in enumerate(diary.pages, start=1):
             gap = (encode(w, x) - table).square().sum()
             row = {"round": t, "encoder": encoder_is, "missed": float(gap)}
             row["missed"] /= float(table.square().sum())
-            row["fit"] = fit(table, space.embed(mine.texts, w))
+            row |= {key: fit(table, p, w) for key, p in SETS.items()}
             rows.append(row)
 drift = pd.DataFrame(rows).set_index(["round", "encoder"]).unstack()
 
-# %% mystnb={"image": {"alt": "Share of the items' squared length that the encoder misses, over rounds. For the old encoder it climbs steadily to about four tenths; for the aligned one it stays below two tenths."}, "figure": {"caption": "Training carries the items away from the encoder that placed the prototypes. Fifty gradient steps at every mark keep most of the gap closed. FedMF from codes, a tenth of the clients a round.", "name": "fig-ch10-drift"}}
+# %% mystnb={"image": {"alt": "Share of the items' squared length that the encoder misses, over rounds. For the old encoder it climbs steadily from about a quarter to over four tenths; for the aligned one from below two tenths to just above a quarter."}, "figure": {"caption": "Training carries the items away from the encoder that placed the prototypes. Fifty gradient steps at every mark make up for a part of it. FedMF from codes, a tenth of the clients a round.", "name": "fig-ch10-drift"}}
 ax = plots.axes("round", "missed share of squared length", 7.0, 3.6)
 for encoder_is in ("old", "aligned"):
     ax.plot(drift["missed", encoder_is], label=encoder_is + " encoder")
-for encoder_is in ("old", "aligned"):
-    glue(f"ch10_fit_{encoder_is}", drift["fit", encoder_is].iloc[-1])
-    glue(f"ch10_gap_{encoder_is}", drift["missed", encoder_is].iloc[-1])
-glue("ch10_fit_start", fit(space.codes, mine.vectors))
+last = drift.iloc[-1].to_dict()
+for key, texts in SETS.items():
+    glue(f"ch10_{key}_start", fit(space.codes, texts, space.weights))
+    glue(f"ch10_{key}_old", last[key, "old"])
+    glue(f"ch10_{key}_aligned", last[key, "aligned"])
+glue("ch10_gap_old", last["missed", "old"])
+glue("ch10_gap_aligned", last["missed", "aligned"])
 ax.set_ylim(0)
 _ = ax.legend()
 
 # %% [markdown]
-# Without alignment {glue:text}`ch10_gap_old:.0%` of the items' squared length is lost to the encoder, with it
-# {glue:text}`ch10_gap_aligned:.0%` ({numref}`fig-ch10-drift`). Does it matter to a prototype? Of the twenty items nearest
-# to a prototype, counted for those that name a category, {glue:text}`ch10_fit_start:.0%` had that category at the start.
-# At the end these are {glue:text}`ch10_fit_old:.0%` for the old encoder and {glue:text}`ch10_fit_aligned:.0%` for the
-# aligned one. (Cosines are taken after centring here; *Break it* says why.)
+# At the end the old encoder misses {glue:text}`ch10_gap_old:.0%` of the items' squared length, the aligned one
+# {glue:text}`ch10_gap_aligned:.0%` ({numref}`fig-ch10-drift`). Does it matter? Count, among the twenty items nearest to a
+# prototype, those with a category it names. For keywords: {glue:text}`ch10_keywords_start:.0%` at the start,
+# {glue:text}`ch10_keywords_old:.0%` at the end with the old encoder, {glue:text}`ch10_keywords_aligned:.0%` with the aligned
+# one. For the recorded phrases: {glue:text}`ch10_recorded_start:.0%`, {glue:text}`ch10_recorded_old:.0%` and
+# {glue:text}`ch10_recorded_aligned:.0%`. Alignment learns from the items' texts alone, and carries along what is worded like
+# them. (Cosines are centred here; *Break it* says why.)
 
 # %% [markdown]
 # ## What leaves the device?
@@ -818,8 +819,8 @@ glue("ch10_unique", rows[1]["different"])
 pd.DataFrame(rows).T.rename_axis("clients in the sum").round(3)
 
 # %% [markdown]
-# {glue:text}`ch10_unique:.0%`. A count vector says how long a history is, exactly, and it is a fingerprint: who sends the
-# same vector twice is recognised, with or without a name. It also says what for. Take a user's most over-represented
+# {glue:text}`ch10_unique:.0%`. A count vector tells the length of a history exactly, and it is a fingerprint: who sends it
+# twice is recognised, with or without a name. It also tells a taste. Take a user's most over-represented
 # prototype and guess that the user likes its category more than the average user does: right for
 # {glue:text}`ch10_guess:.0%` of the users, against {glue:text}`ch10_blind:.0%` for other users' guesses. A sum over a tenth
 # of the clients looks like everybody's. So the counts belong under secure aggregation {cite}`bonawitz2017secagg`, and
@@ -974,7 +975,7 @@ for when, rankings in (("early", early), ("late", late)):
 columns = ["", "HR@10 of", "difference", "95 %, over users"]
 pd.DataFrame(rows, columns=columns)
 
-# %% mystnb={"image": {"alt": "HR@10 on the test items over rounds, four curves and a dashed line for popularity. Codes and components climb steeply and pass the line first. The ID table follows later. Shuffled codes lie lowest."}, "figure": {"caption": "Words give a head start, and their size alone does not. Mean and range over three seeds; leave-one-out, 99 fixed negatives, a tenth of the clients in each round.", "name": "fig-ch10-learning"}}
+# %% mystnb={"image": {"alt": "HR@10 on the test items over rounds, four curves and a dashed line for popularity. Codes and components climb steeply, side by side, and pass the line first. The ID table and the shuffled codes follow together, and come close at the end."}, "figure": {"caption": "Words give a head start, and their size alone does not. Mean and range over three seeds; leave-one-out, 99 fixed negatives, a tenth of the clients in each round.", "name": "fig-ch10-learning"}}
 ax = plots.axes("round", "HR@10")
 for which, found in runs.items():
     together = pd.concat(result.history for result in found)
@@ -983,7 +984,20 @@ plots.level(ax, popular.metrics((10,))["HR@10"], "popularity")
 _ = ax.legend()
 
 # %% [markdown]
-# EXPERIMENT_TEXT
+# Early, the codes are ahead of the ID table by {glue:text}`ch10_id_early_mean_difference:+.3f` ({glue:text}`ch10_id_early_low:+.3f` to
+# {glue:text}`ch10_id_early_high:+.3f`) in HR@10, and ahead of
+# their own shuffled copy by {glue:text}`ch10_mix_early_mean_difference:+.3f` ({glue:text}`ch10_mix_early_low:+.3f` to
+# {glue:text}`ch10_mix_early_high:+.3f`). So it is the words, not the size of
+# the numbers. But a start is a start: the ID table catches up ({numref}`fig-ch10-learning`), and at the end
+# {glue:text}`ch10_id_late_mean_difference:+.3f` ({glue:text}`ch10_id_late_low:+.3f` to
+# {glue:text}`ch10_id_late_high:+.3f`) are left, {glue:text}`ch10_mix_late_mean_difference:+.3f` ({glue:text}`ch10_mix_late_low:+.3f` to
+# {glue:text}`ch10_mix_late_high:+.3f`) against
+# the shuffled ones. And the autoencoder? The components minus the codes: early
+# {glue:text}`ch10_pca_early_mean_difference:+.3f` ({glue:text}`ch10_pca_early_low:+.3f` to
+# {glue:text}`ch10_pca_early_high:+.3f`), late
+# {glue:text}`ch10_pca_late_mean_difference:+.3f` ({glue:text}`ch10_pca_late_low:+.3f` to
+# {glue:text}`ch10_pca_late_high:+.3f`). Nothing here speaks for the network over a decomposition that
+# takes a second; perhaps longer training does.
 #
 # A network reads items in another way. FedNCF has a tower, whose table starts from codes, and a product branch, whose
 # table is its own and starts as ever. In fewer rounds, with Adam:
@@ -1001,14 +1015,17 @@ compare("ncf", "codes", "ID table", networks)
 summary({"popularity": [popular]} | networks).round(3)
 
 # %% [markdown]
-# NCF_TEXT
+# For FedNCF we see no gain: codes minus ID table is {glue:text}`ch10_ncf_mean_difference:+.3f` ({glue:text}`ch10_ncf_low:+.3f` to
+# {glue:text}`ch10_ncf_high:+.3f`). Its product
+# branch never hears of the words, and its tower has to learn what a code means before it can use it. In FedMF likeness of
+# codes *is* likeness of scores from the first step.
 #
 # ## Break it
 #
-# Two small changes to the space, both easy to make: a ReLU on the code layer, "with ReLU" to the letter, and cosines
-# without centring. In FedSLLM's next step $\mathrm{sim}$ is combined with the difference of two predictions, and has
-# to be positive for that; take $(1 + \cos)/2$. How much can it then say? The last column is the ratio of a large to a
-# small similarity, the 95th to the 5th percentile. At 1 it would say nothing.
+# Two small changes, both easy to make: a ReLU on the code layer, "with ReLU" to the letter, and cosines without centring.
+# In FedSLLM's next step $\mathrm{sim}$ meets a difference of two predictions, and has to be positive; take
+# $(1 + \cos)/2$. How much can it then say? The last column is the ratio of its 95th to its 5th percentile. At 1 it would
+# say nothing.
 
 # %%
 part = x[::4]
@@ -1033,7 +1050,10 @@ assert with_relu.min() >= 0
 pd.DataFrame(rows).T.round(2)
 
 # %% [markdown]
-# BREAK_TEXT
+# The ReLU silences {glue:text}`ch10_silent` of the 32 numbers: zero for every item, paid for and not used. On raw cosines it
+# hardly shows, because raw codes crowd anyway. That is the second break. Without centring a large similarity is not even
+# twice a small one, so in a product of similarity and something else, the something else decides. Centring gives
+# similarity its voice back. It cannot bring back the silent numbers.
 #
 # ## Paper beside ours
 #
@@ -1054,7 +1074,9 @@ for which, seeds in measured.items():
 pd.DataFrame(table).T.astype(float).round(4)
 
 # %% [markdown]
-# PAPER_TEXT
+# Our FedMF stands far above the claimed one from either start, with half the rounds. The claimed row lies below the
+# popularity ranker, which [chapter 3](03_federated_loop.ipynb) found too. A base that weak makes room for large
+# improvements by anything put on top. (Our FedNCF had fewer rounds.) What differs:
 #
 # | | FedSLLM | here |
 # |---|---|---|
@@ -1074,8 +1096,8 @@ pd.DataFrame(table).T.astype(float).round(4)
 # %% [markdown]
 # :::{exercise} ★ Warm-up: vectors or similarities?
 # :label: ex-ch10-bytes
-# FedSLLM sends each client the $J$ prototype vectors and the similarities of all $n$ items to them. A client has the
-# item table anyway, and can compute the latter. How many bytes does each of the two take, four a number?
+# FedSLLM sends the $J$ prototype vectors and the similarities of $n$ items to them. A client has the item table, and can
+# compute the latter. How many bytes does each of the two take, four a number?
 # :::
 #
 # <details class="hint"><summary>Hint</summary>
@@ -1101,8 +1123,8 @@ book.check(bytes_sent(n, 32, J), expected)
 # :class: dropdown
 # :::
 #
-# The similarities cost $n/d$ times as much, and hold nothing new. `fedlib` sends the vectors. What a server must not do
-# is let clients ask for the rows of *their* items: the question would be the history.
+# The similarities cost $n/d$ times as much, and hold nothing new. What a server must not do is let clients ask for the
+# rows of *their* items: the question would be the history.
 
 
 # %% tags=["solution"]
@@ -1223,7 +1245,9 @@ yours = lifts and min(lifts.values()) > 1
 book.check(yours, True)
 
 # %% [markdown]
-# WORDS_TEXT
+# On MovieLens the title proper knows little, the categories much, and the *year alone* as much again. That is hardly
+# meaning. People rated what was around when they came, so films of one year share their audience. A start from "words"
+# is in part a start from dates, and a control without the year belongs beside any claim about semantics.
 #
 # :::{solution-end}
 # :::
@@ -1325,7 +1349,8 @@ book.check(yours, True)
 # - Words become vectors by counting company (LSA) or by a model that has read other texts. All vectors of a catalogue
 #   share a large part; subtract it before you call a cosine a likeness.
 # - An autoencoder makes them as narrow as the item table. Ask what principal components would have done.
-# - SUMMARY_EXPERIMENT
+# - Started from words, FedMF learns faster than from an ID table or from shuffled codes. The lead shrinks with the rounds;
+#   FedNCF shows none. In part the words are dates.
 # - Prototypes can be written by clusters, rules or a language model. A model's answer is a text from outside: parse it
 #   strictly, record it with its author, and keep the last good set.
 # - Training carries items away from the encoder; alignment follows them. Counts are feedback, and a fingerprint.
@@ -1333,7 +1358,6 @@ book.check(yours, True)
 # **What next?** The next chapter lets clients choose by these prototypes, against seven other ways to choose. The
 # [ambiguity log](../book/ambiguity.md) lists what FedSLLM leaves open.
 #
-# **Further reading.** {cite:t}`deerwester1990lsa` is still a model of an honest paper. {cite:t}`reimers2019sbert` show
-# why a sentence encoder has to be trained to be compared by cosines, {cite:t}`ni2022sentencet5` do it for T5.
-# {cite:t}`ethayarajh2019contextual` measures how crowded language models' vectors are.
-# {cite:t}`grootendorst2022bertopic` names clusters. {cite:t}`bonawitz2017secagg` make sums that nobody sees the parts of.
+# **Further reading.** {cite:t}`deerwester1990lsa` is a model of a plain paper. {cite:t}`reimers2019sbert` train encoders to
+# be compared by cosines, {cite:t}`ni2022sentencet5` do so for T5. {cite:t}`ethayarajh2019contextual` measures how crowded
+# language models' vectors are. {cite:t}`grootendorst2022bertopic` names clusters.
