@@ -14,7 +14,16 @@ from typing import Any
 
 import torch
 
-from benchmarks import bench_backbones, bench_engine, bench_graph, bench_protect, bench_ranking, bench_secagg, machine
+from benchmarks import (
+    bench_backbones,
+    bench_engine,
+    bench_graph,
+    bench_protect,
+    bench_ranking,
+    bench_secagg,
+    bench_select,
+    machine,
+)
 from fedlib import FedMF, PFedRec
 
 Row = dict[str, Any]
@@ -39,6 +48,7 @@ def benchmarks() -> dict[str, tuple[int, Callable[..., Any], tuple]]:
         "stores-gowalla": (1, bench_graph.fedngcf_round, ()),
         "secagg": (1, bench_secagg.secure_sums, ()),
         "protect": (1, bench_protect.dp_round, ("ml-100k",)),
+        "select": (1, bench_select.selection, ("ml-100k",)),
         "robust": (1, bench_protect.robust_rules, ()),
         "chunk": (1, bench_engine.best_chunk, ("cpu",)),
     }

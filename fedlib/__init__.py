@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "ChatModel": "fedlib.prototypes",
+    "ChatServer": "fedlib.prototypes",
+    "ClusterPrototypes": "fedlib.prototypes",
     "Entropy": "fedlib.select",
     "FALE": "fedlib.select",
     "FCF": "fedlib.backbones",
@@ -20,6 +23,7 @@ _HOME = {
     "HardestNegativeMargin": "fedlib.select",
     "InputError": "fedlib.errors",
     "ItemTable": "fedlib.items",
+    "KeywordPrototyper": "fedlib.prototypes",
     "LSA": "fedlib.items",
     "LabelConfidence": "fedlib.select",
     "LeastConfidence": "fedlib.select",
@@ -32,6 +36,8 @@ _HOME = {
     "PlainNoise": "fedlib.privacy.protect",
     "PrototypeSelection": "fedlib.select",
     "RandomSelection": "fedlib.select",
+    "RecordedAnswers": "fedlib.prototypes",
+    "Recording": "fedlib.prototypes",
     "Result": "fedlib.result",
     "RobustAggregation": "fedlib.robust",
     "SecureAggregation": "fedlib.privacy.secure",
@@ -39,6 +45,7 @@ _HOME = {
     "SemanticTable": "fedlib.items",
     "SentenceEncoder": "fedlib.items",
     "SoftmaxEntropy": "fedlib.select",
+    "TextPrototypes": "fedlib.prototypes",
     "UserLevelDP": "fedlib.privacy.protect",
     "federate": "fedlib.federation",
     "load": "fedlib.data",
@@ -72,6 +79,13 @@ if TYPE_CHECKING:
     from fedlib.privacy.protect import PlainNoise as PlainNoise
     from fedlib.privacy.protect import UserLevelDP as UserLevelDP
     from fedlib.privacy.secure import SecureAggregation as SecureAggregation
+    from fedlib.prototypes import ChatModel as ChatModel
+    from fedlib.prototypes import ChatServer as ChatServer
+    from fedlib.prototypes import ClusterPrototypes as ClusterPrototypes
+    from fedlib.prototypes import KeywordPrototyper as KeywordPrototyper
+    from fedlib.prototypes import RecordedAnswers as RecordedAnswers
+    from fedlib.prototypes import Recording as Recording
+    from fedlib.prototypes import TextPrototypes as TextPrototypes
     from fedlib.result import Result as Result
     from fedlib.result import load_result as load_result
     from fedlib.robust import RobustAggregation as RobustAggregation

@@ -24,7 +24,8 @@ from fedlib.state import State
 
 
 class Clients(Protocol):
-    """All clients of a run, one a user (:class:`UserClients`) or one a store (:class:`~fedlib.stores.StoreClients`).
+    """All clients of a run: one a user (:class:`UserClients`), or one a store, with a graph of its own
+    (:class:`~fedlib.stores.StoreClients`) or a model a user (:class:`~fedlib.storeusers.StoreUsers`).
 
     ``length`` is each client's number of samples. A round begins with what the ``chosen`` clients do before any
     training. Then a group of K of them receives its :class:`Work`, trains on it (``work`` then holds what each is about
@@ -80,34 +81,54 @@ class UserClients:
             negatives=0 if self.backbone.all_items else self.local.negatives, slots=self.slots,
             stream=rng.key(self.seed, "negatives", work.round),
         )  # fmt: skip
-        if len(work.flipped):
-            liars = torch.isin(chunk.clients, work.flipped)[:, None]
-            chunk = replace(chunk, label=torch.where(liars, 1 - chunk.label, chunk.label))
+        chunk = exchanged(chunk, work.flipped)
         params = adapted_params(state, self.backbone, chunk.clients, chunk.ids, self.train_items)
         rows = received_rows(state, chunk.clients, chunk.ids)
         trained = self.backbone.train_clients(
-            _copies(params), _copies(rows), chunk, self.local, seed=self.seed, round=work.round
+            copies(params), copies(rows), chunk, self.local, seed=self.seed, round=work.round
         )
-        update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}
-        update |= {name: trained.params[name] - params[name] for name in state.shared}
-        stream = rng.key(self.seed, "disguise", work.round)
-        sent, work.update = self.backbone.disguise(chunk, update, state.n_items, stream)
-        work.ids, work.real = sent.ids, sent.real_rows
-        work.size, work.loss = chunk.count.to(trained.loss.dtype), trained.loss
-        work.tables, work.n_items = tuple(state.tables), state.n_items
+        hold_up(self.backbone, state, work, chunk, trained, params, rows)
         work.score = partial(work.received.score_trained, chunk, trained)
         return chunk, trained
 
     def keep(self, state: State, trained: tuple[Chunk, Trained], t: int) -> None:
         """Store what never leaves the clients: private parameters, their own tables, their tuned copies."""
         chunk, result = trained
-        real = chunk.real_rows
         for name, value in state.private.items():
             value[chunk.clients] = result.params[name]
-        for name, table in state.own_tables.items():
-            table[chunk.clients[:, None].expand_as(chunk.ids)[real], chunk.ids[real]] = result.rows[name][real]
-        for name, kept in state.kept.items():
-            kept.write(chunk.clients, chunk.ids, real, result.rows[name], t)
+        keep_tables(state, chunk, result, t)
+
+
+def exchanged(chunk: Chunk, flipped: Tensor) -> Chunk:
+    """The samples, with likes and dislikes exchanged for the clients that are among ``flipped``."""
+    if len(flipped) == 0:
+        return chunk
+    liars = torch.isin(chunk.clients, flipped)[:, None]
+    return replace(chunk, label=torch.where(liars, 1 - chunk.label, chunk.label))
+
+
+def hold_up(
+    backbone: Backbone, state: State, work: Upload, chunk: Chunk, trained: Trained, params: dict[str, Tensor],
+    rows: dict[str, Tensor],
+) -> None:  # fmt: skip
+    """Write into ``work`` what K clients are about to send: how far they are from the ``params`` and ``rows`` they
+    received. The memory of ``rows`` is used for that."""
+    update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}
+    update |= {name: trained.params[name] - params[name] for name in state.shared}
+    stream = rng.key(work.seed, "disguise", work.round)
+    sent, work.update = backbone.disguise(chunk, update, state.n_items, stream)
+    work.clients, work.ids, work.real = chunk.clients, sent.ids, sent.real_rows
+    work.size, work.loss = chunk.count.to(trained.loss.dtype), trained.loss
+    work.tables, work.n_items = tuple(state.tables), state.n_items
+
+
+def keep_tables(state: State, chunk: Chunk, result: Trained, t: int) -> None:
+    """Store the rows of K clients' own tables and of their tuned copies."""
+    real = chunk.real_rows
+    for name, table in state.own_tables.items():
+        table[chunk.clients[:, None].expand_as(chunk.ids)[real], chunk.ids[real]] = result.rows[name][real]
+    for name, kept in state.kept.items():
+        kept.write(chunk.clients, chunk.ids, real, result.rows[name], t)
 
 
 def send(backbone: Backbone, state: State, upload: Upload, sums: Sums) -> None:
@@ -122,5 +143,6 @@ def send(backbone: Backbone, state: State, upload: Upload, sums: Sums) -> None:
     sums.clients += len(upload.clients)
 
 
-def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of each tensor, in one piece."""
     return {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +17,7 @@ from fedlib.metrics import Ranking, rank_all, rank_sampled
 from fedlib.model import score, score_all
 from fedlib.state import State
 from fedlib.stores import store_scorer
+from fedlib.storeusers import store_users_scorer
 
 BLOCK = 64  # clients scored at once: what they read fits a CPU's cache
 Scorer = Callable[[Tensor, Tensor | None], Tensor]
@@ -53,9 +57,10 @@ def scorer(state: State, backbone: Backbone, data: Split, store: int) -> Scorer:
 
     Where the clients are stores, the users are those of ``store``.
     """
-    if data.stores is not None:
-        assert isinstance(backbone, FedNGCF)
+    if isinstance(backbone, FedNGCF):
         return store_scorer(state, backbone, data, store)
+    if data.stores is not None:
+        return store_users_scorer(state, backbone, data, store)
     device = state.device
     own = data.train.to(device)
 
@@ -107,3 +112,15 @@ def evaluate(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...])
     valid = ranked["valid"].metrics(ks) if len(data.valid.items) else {}
     named = {f"valid {name}": value for name, value in valid.items()}
     return named | ranked["test"].metrics(ks) | {"ties": ranked["test"].tied_share}
+
+
+def timed_evaluation(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
+    """All metrics of the state, and the seconds they took."""
+    start = time.perf_counter()
+    metrics = evaluate(state, backbone, data, ks)
+    return metrics | {"seconds_evaluate": time.perf_counter() - start}
+
+
+def is_best(row: dict[str, Any], history: list[dict[str, Any]], metric: str) -> bool:
+    """Whether a round is better than all before it that were evaluated."""
+    return all(row[metric] > earlier[metric] for earlier in history if not math.isnan(earlier.get(metric, math.nan)))

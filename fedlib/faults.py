@@ -95,8 +95,9 @@ class Faults(Reliable):
     ``stale``: train on the model of ``age`` rounds ago.
     ``hostile``: the same clients in every round, with one ``attack``: "sign-flip" sends the opposite of the update,
     times ``strength``; "scale" the update times ``strength``; "promote" moves the row of item ``target`` to
-    ``strength`` times the mean of the ten longest rows and sends nothing else; "label-flip" trains with likes and
-    dislikes exchanged.
+    ``strength`` times the mean of ten popular rows and sends nothing else; "label-flip" trains with likes and dislikes
+    exchanged. Popular rows are known by the table alone: most items are seldom chosen and so pushed away from the
+    users, and the ten rows furthest on the other side of the mean of all rows are those of items that many chose.
     ``norm``: the largest norm of an update the server believes. A round with fewer than ``least`` uploads is skipped.
     """
 
@@ -268,9 +269,11 @@ def spoiled(sent: dict[str, Tensor], which: int) -> dict[str, Tensor]:
 
 def promoted(upload: Upload, name: str, table: Tensor, liars: Tensor, faults: Faults) -> tuple[Tensor, Tensor, Tensor]:
     """The rows of an item table in which every liar sends one row alone, the target's: its ids, real and values."""
-    longest = table[table.norm(dim=1).topk(min(10, len(table))).indices].mean(0)
+    stands_out = -(table @ table.mean(0))
+    stands_out[faults.target] = -math.inf
+    popular = table[stands_out.topk(min(10, len(table))).indices].mean(0)
     ids, real, rows = upload.ids.clone(), upload.real.clone(), upload.update[name].clone()
     ids[liars], real[liars], rows[liars] = faults.target, False, 0
     real[liars, 0] = True
-    rows[liars, 0] = faults.strength * longest - table[faults.target]
+    rows[liars, 0] = faults.strength * popular - table[faults.target]
     return ids, real, rows

@@ -27,7 +27,7 @@ from fedlib.cohort import AllItems, Slots, chunks, clients_in_round, sample_clie
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
 from fedlib.errors import TooFewClients
-from fedlib.evaluate import evaluate
+from fedlib.evaluate import is_best, timed_evaluation
 from fedlib.faults import Faults, Mishaps, Reliable
 from fedlib.items import ItemTable
 from fedlib.ledger import Ledger, account
@@ -36,6 +36,7 @@ from fedlib.options import (
     data_identity,
     default_chunk,
     describe,
+    keep_freed_memory,
     physical_memory,
     pick_device,
     resolved,
@@ -43,11 +44,13 @@ from fedlib.options import (
     validate,
     validate_best,
     validate_clients,
+    validate_disk,
 )
 from fedlib.places import Place, Plan
 from fedlib.result import Result
 from fedlib.state import State, initial_state
 from fedlib.stores import StoreClients
+from fedlib.storeusers import StoreUsers
 from fedlib.visits import Sent, deliver, hand_over, visit
 
 PLACES = ("augment", "select", "items", "protect")
@@ -78,6 +81,7 @@ def federate(
     checkpoint_every: int = 10,
     resume: bool = False,
     max_memory: float | None = None,
+    own_tables_in: str | Path | None = None,
     progress: bool = False,
 ) -> Result:
     """Train and evaluate a federated recommender, one client a user or, on a split with stores, one client a store.
@@ -90,15 +94,17 @@ def federate(
     "poisson" each client with that probability, so that their number varies and may be 0.
     ``executor``: "vectorized" trains ``chunk`` clients at once, "loop" one after the other. ``checkpoint``: a folder to
     save to every ``checkpoint_every`` rounds; with ``resume`` the run goes on from the newest checkpoint there.
-    ``max_memory``: bytes the clients' private state may take (default: the machine's memory). ``evaluate_every``
-    rounds, and after the last one, all users are evaluated at the cut-offs ``ks``. ``best``: a metric such as
-    "NDCG@10"; the result is then the state after the evaluated round that is best by it on the validation items, the
-    first of equals, and not that after the last round. ``progress`` shows a line on a terminal.
+    ``max_memory``: bytes the clients' private state may take (default: the machine's memory). ``own_tables_in``: a
+    folder for the clients' own item tables, which then need not fit in memory (on a CPU, without checkpoints).
+    ``evaluate_every`` rounds, and after the last one, all users are evaluated at the cut-offs ``ks``. ``best``: a
+    metric such as "NDCG@10"; the result is then the state after the evaluated round that is best by it on the
+    validation items, the first of equals, and not that after the last round. ``progress`` shows a line on a terminal.
 
     Two runs with the same arguments and the same number of threads on a CPU are equal bit for bit.
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
     """
     began = time.perf_counter()
+    keep_freed_memory()
     items, local = items or ItemTable(), local or LocalTraining()
     places = {
         name: place for name, place in zip(PLACES, (augment, select, items, protect), strict=True) if place is not None
@@ -111,10 +117,11 @@ def federate(
         backbone, places, local, faults, clients_per_round, sampling, seed, dtype, evaluate_every, ks, best
     )
     where, n = pick_device(device), data.data.n_items
+    validate_disk(own_tables_in, backbone, where, checkpoint)
     clients = _clients(data, backbone, local, seed, where)
     state = initial_state(backbone, items, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
                           max_memory=physical_memory() if max_memory is None else max_memory,
-                          stores=data.stores)  # fmt: skip
+                          stores=data.stores, own_tables_in=own_tables_in)  # fmt: skip
     plan = planned(backbone, clients.length, clients_per_round, sampling, rounds)
     state.places = {name: place.init(data, seed) | place.plan(plan) for name, place in places.items()}
     state.memory = {name: {key: value.to(where) for key, value in place.memory(data).items()}
@@ -154,18 +161,6 @@ def federate(
     state.return_to_best()
     return Result(state, backbone, data, config, pd.DataFrame(history), ledger.frame(), tuple(ks), str(where), size,
                   prepared, time.perf_counter() - began)  # fmt: skip
-
-
-def timed_evaluation(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
-    """All metrics of the state, and the seconds they took."""
-    start = time.perf_counter()
-    metrics = evaluate(state, backbone, data, ks)
-    return metrics | {"seconds_evaluate": time.perf_counter() - start}
-
-
-def is_best(row: dict[str, Any], history: list[dict[str, Any]], metric: str) -> bool:
-    """Whether a round is better than all before it that were evaluated."""
-    return all(row[metric] > earlier[metric] for earlier in history if not math.isnan(earlier.get(metric, math.nan)))
 
 
 def one_round(
@@ -251,7 +246,7 @@ def _clients(data: Split, backbone: Backbone, local: LocalTraining, seed: int, d
     train, touched = data.train.to(device), data.data.interactions.to(device)
     sampler = NegativeSampler(touched if local.negatives_from == "untouched" else train, n)
     if data.stores is not None:
-        assert isinstance(backbone, FedNGCF)  # validate_clients has seen to it
-        return StoreClients(backbone, local, train, data.stores, length, sampler, seed)
+        rest = local, train, data.stores, length, sampler, seed
+        return StoreClients(backbone, *rest) if isinstance(backbone, FedNGCF) else StoreUsers(backbone, *rest)
     slots = AllItems(n) if backbone.all_items else Slots(n, device)
     return UserClients(backbone, local, train, length, sampler, slots, seed)

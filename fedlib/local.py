@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.backbones.base import Backbone, Batch, Outer, Trained
+from fedlib.backbones.base import Batch, Outer, Trained
+from fedlib.backbones.layers import Dropout
 from fedlib.cohort import Chunk
+from fedlib.pace import Pace
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class LocalTraining:
 
     ``lr`` for the network and user vectors (and for a server with an optimiser of its own), ``lr_items`` for item rows
     (None: the backbone's own rule); both shrink by the factor ``lr_decay`` from round to round.
+    ``step_decay`` shrinks both from one local step to the next, anew in every round, and a client leaves out the rest
+    of its ``epochs`` when the relative change of its mean loss from one epoch to the next falls below ``stop``
+    (:class:`~fedlib.pace.Pace`).
     ``optimizer`` is "sgd" or "adam", ``weight_decay`` an L2 term added to the gradient (as in ``torch.optim``).
     The optimiser is new for every client in every round and acts on the rows the client touches in that round.
     """
@@ -48,10 +54,23 @@ class LocalTraining:
     optimizer: str = "sgd"
     weight_decay: float = 0.0
     lr_decay: float = 1.0
+    step_decay: float = 1.0
+    stop: float = 0.0
+
+
+class Model(Protocol):
+    """What local training needs of a :class:`~fedlib.backbones.base.Backbone`, or of a store's model."""
+
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]: ...
+    def dropouts(self) -> dict[str, Dropout]: ...
+    def gradients(
+        self, params: dict[str, Tensor], rows: dict[str, Tensor], batch: Batch, wanted: tuple[str, ...]
+    ) -> tuple[Tensor, Mapping[str, Tensor | Outer], Mapping[str, Tensor | Outer]]: ...
 
 
 def train(
-    backbone: Backbone,
+    backbone: Model,
     params: dict[str, Tensor],
     rows: dict[str, Tensor],
     chunk: Chunk,
@@ -70,20 +89,23 @@ def train(
     rates = {"network": local.lr * shrunk, "items": lr_items * shrunk}
     optimizer = rule({"network": params, "items": rows}, rates, local.weight_decay)
     dtype = next(iter(rows.values())).dtype
-    loss = torch.zeros(len(chunk.clients), dtype=dtype, device=chunk.count.device)
+    pace = Pace(len(chunk.clients), local.step_decay, local.stop, next(iter(rows.values())))
     for epoch in range(local.epochs):
         for first, batch in batches(backbone, chunk, local.batch, dtype, seed, round, epoch):
             own = {name: p[first:] for name, p in params.items()}, {name: q[first:] for name, q in rows.items()}
+            factor = pace.factor(first)
             for step, wanted in enumerate(backbone.steps):
                 step_loss, network, items = backbone.gradients(*own, batch, wanted)
-                optimizer.step({"network": network, "items": items}, wanted, first)
+                optimizer.step({"network": network, "items": items}, wanted, first, factor)
                 if step == 0:
-                    loss[first:] += step_loss
-    return Trained(params, rows, loss / (local.epochs * torch.ceil(chunk.count / local.batch)))
+                    pace.note(first, step_loss, (batch.weights > 0).sum(1))
+        if not pace.goes_on():
+            break
+    return Trained(params, rows, pace.mean_loss())
 
 
 def batches(
-    backbone: Backbone, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
+    backbone: Model, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
 ) -> Iterator[tuple[int, Batch]]:
     """One epoch in batches of ``size``: the first client that still has samples, and the batch of it and all after it.
 
@@ -118,7 +140,7 @@ def shuffled(chunk: Chunk, stream: int) -> Tensor:
 
 
 def dropout_masks(
-    backbone: Backbone, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
+    backbone: Model, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """Masks (K, B, width) for every dropout site, from each sample's own draws."""
     return {
@@ -137,18 +159,25 @@ def dense(gradient: Tensor | Outer) -> Tensor:
     return gradient.dense() if isinstance(gradient, Outer) else gradient
 
 
+def along(factor: Tensor, leaf: Tensor) -> Tensor:
+    """A number for each client (K',), in the shape that multiplies its part of a ``leaf`` (K', ...)."""
+    return factor.view(-1, *[1] * (leaf.dim() - 1))
+
+
 class SGD:
-    """theta <- theta - lr (g + decay theta), for stacked clients."""
+    """theta <- theta - lr (g + decay theta), for stacked clients, each with a ``factor`` of its own on lr."""
 
     def __init__(self, leaves: dict[str, dict[str, Tensor]], rates: dict[str, float], decay: float) -> None:
         self.leaves, self.rates, self.decay = leaves, rates, decay
 
-    def step(self, gradients: Named, groups: tuple[str, ...], first: int) -> None:
-        """Update ``groups`` of the clients from ``first`` on."""
+    def step(self, gradients: Named, groups: tuple[str, ...], first: int, factor: Tensor | float = 1.0) -> None:
+        """Update ``groups`` of the clients from ``first`` on; ``factor`` (K',) multiplies their rates."""
         for group in groups:
             for name, g in gradients[group].items():
                 theta, rate = self.leaves[group][name][first:], self.rates[group]
-                if self.decay:
+                if isinstance(factor, Tensor):
+                    theta.sub_(rate * along(factor, theta) * dense(g).add(theta, alpha=self.decay))
+                elif self.decay:
                     theta.sub_(dense(g).add(theta, alpha=self.decay), alpha=rate)
                 elif isinstance(g, Outer):
                     theta.addcmul_(g.left[:, :, None], g.right[:, None, :], value=-rate)
@@ -157,7 +186,7 @@ class SGD:
 
 
 class Adam:
-    r"""Adam with a step count for each client, for stacked clients.
+    r"""Adam with a step count for each client, for stacked clients, each with a ``factor`` of its own on lr.
 
     .. math::
 
@@ -175,30 +204,31 @@ class Adam:
         self.moments = {id(leaf): (torch.zeros_like(leaf), torch.zeros_like(leaf)) for leaf in everything}
         self.steps = {group: torch.zeros(len(everything[0]), dtype=torch.int64) for group in leaves}
 
-    def step(self, gradients: Named, groups: tuple[str, ...], first: int) -> None:
-        """Update ``groups`` of the clients from ``first`` on.
+    def step(self, gradients: Named, groups: tuple[str, ...], first: int, factor: Tensor | float = 1.0) -> None:
+        """Update ``groups`` of the clients from ``first`` on; ``factor`` (K',) multiplies their rates.
 
         torch's fused kernel passes over the memory once. It takes one step count a tensor, so neighbours that have
         made equally many steps are handed over together.
         """
-        for group in groups:
+        for group in filter(gradients.get, groups):
             self.steps[group][first:] += 1
             counts, runs = self.steps[group][first:].unique_consecutive(return_counts=True)
-            sizes = runs.tolist()
-            theta: list[Tensor] = []
-            g: list[Tensor] = []
-            m: list[Tensor] = []
-            v: list[Tensor] = []
-            steps: list[Tensor] = []
-            for name, gradient in gradients[group].items():
-                leaf = self.leaves[group][name]
-                first_moment, second_moment = self.moments[id(leaf)]
-                theta += leaf[first:].split_with_sizes(sizes)
-                g += dense(gradient).contiguous().split_with_sizes(sizes)
-                m += first_moment[first:].split_with_sizes(sizes)
-                v += second_moment[first:].split_with_sizes(sizes)
-                steps += counts.to(leaf.device, torch.float32).unbind()
+            leaves = [self.leaves[group][name] for name in gradients[group]]
+            lists = [
+                [leaf[first:] for leaf in leaves],
+                [dense(g).contiguous() for g in gradients[group].values()],
+                *([self.moments[id(leaf)][which][first:] for leaf in leaves] for which in (0, 1)),
+            ]
+            if len(runs) > 1:
+                sizes = runs.tolist()
+                lists = [[part for tensor in each for part in tensor.split_with_sizes(sizes)] for each in lists]
+            before = [leaf[first:].clone() for leaf in leaves] if isinstance(factor, Tensor) else []
+            theta, g, m, v = lists
+            steps = list(counts.to(leaves[0].device, torch.float32).unbind()) * len(leaves)
             torch._fused_adam_(
                 theta, g, m, v, [], steps, lr=self.rates[group], beta1=0.9, beta2=0.999, weight_decay=self.decay,
                 eps=1e-8, amsgrad=False, maximize=False,
             )  # fmt: skip
+            if isinstance(factor, Tensor):  # a step is proportional to its rate
+                for leaf, start in zip(leaves, before, strict=True):
+                    leaf[first:] = start + (leaf[first:] - start) * along(factor, start)

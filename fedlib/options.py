@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,8 +39,11 @@ def validate(
             raise InputError(f"{name} must be a positive number, not {rate}.")
     if not (math.isfinite(local.weight_decay) and local.weight_decay >= 0):
         raise InputError(f"weight_decay must be 0 or a positive number, not {local.weight_decay}.")
-    if not 0 < local.lr_decay <= 1:
-        raise InputError(f"lr_decay must be a factor in (0, 1], not {local.lr_decay}.")
+    for name, factor in {"lr_decay": local.lr_decay, "step_decay": local.step_decay}.items():
+        if not 0 < factor <= 1:
+            raise InputError(f"{name} must be a factor in (0, 1], not {factor}.")
+    if not (math.isfinite(local.stop) and local.stop >= 0):
+        raise InputError(f"stop must be 0 or a positive number, not {local.stop}.")
     if local.optimizer not in ("sgd", "adam"):
         raise InputError(f'optimizer must be "sgd" or "adam", not "{local.optimizer}".')
     if local.negatives_from not in (None, "unobserved", "untouched"):
@@ -84,14 +88,30 @@ def validate_clients(
         if backbone.has_stores:
             raise InputError(f"The clients of {name} are stores: give the split some with its with_stores.")
         return
-    if not backbone.has_stores:
-        raise InputError(f"{name} is the model of one user: use a split without stores.")
+    if not (backbone.has_stores or backbone.joins_stores):
+        raise InputError(f"{name} cannot be trained by stores for their users: use a split without stores.")
     if chunk is not None:
         raise InputError("chunk is for clients that are users: stores are trained one at a time.")
     if "select" in places:
         raise InputError("select chooses among the samples of one user: leave it out where the clients are stores.")
-    if local.weight_decay:
+    if backbone.has_stores and local.weight_decay:
         raise InputError(f"weight_decay is not for {name}: its own l2 acts on the vectors of each batch.")
+    if backbone.has_stores and (local.step_decay < 1 or local.stop):
+        raise InputError(f"step_decay and stop are not for {name}: its stores take a number of steps of their own.")
+
+
+def validate_disk(
+    own_tables_in: str | Path | None, backbone: Backbone, device: torch.device, checkpoint: str | Path | None
+) -> None:
+    """Raise InputError, in one sentence, where tables cannot be files."""
+    if own_tables_in is None:
+        return
+    if not any(table.owner == "client" for table in backbone.tables.values()):
+        raise InputError(f"Clients of {type(backbone).__name__} have no own item tables: leave out --own-tables-in.")
+    if device.type != "cpu":
+        raise InputError("Tables in files are for a CPU: use --device cpu, or leave out --own-tables-in.")
+    if checkpoint is not None:
+        raise InputError("A checkpoint is written from memory: leave out either it or --own-tables-in.")
 
 
 def data_identity(data: Split) -> dict[str, str]:
@@ -161,6 +181,15 @@ def default_chunk(device: torch.device) -> int:
     The number for a GPU is a first guess; the same benchmark finds the best one where there is a device.
     """
     return 32 if device.type == "cpu" else 1024
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what tensors free for the next ones.
+
+    glibc hands large blocks back to the system as soon as they are free, and every step of training then pays for
+    fresh pages: up to a third of its time. The limit grows with the largest block that was ever freed, up to 32 MB.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def physical_memory() -> float:

@@ -2,10 +2,10 @@
 
 A row says under which settings the rates were chosen and everything that was tried::
 
-    {"dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer",     # what a run must share
+    {"dataset", "backbone", "variant", "local_only", "items", "select", "protocol", "optimizer",  # what a run has to
      "local_epochs", "batch", "negatives", "negatives_from", "clients_per_round", "weight_decay", "lr_decay", "dim",
-     "encoder", "stores", "partition", "rounds", "seed", "split_seed", "metric", "best",     # what it should share
-     "evaluate_every",
+     "encoder", "ratio", "reading", "llm", "n_prototypes", "update_every", "sampled", "stores", "partition",
+     "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",                   # and what it should share
      "grid": [{"lr", "lr_items", "valid"}, ...],                                            # valid null: it diverged
      "lr", "lr_items", "valid", "fedlib",                                                   # the choice, null before it
      "protect"}                                                                             # only where something did
@@ -23,13 +23,17 @@ from fedlib.errors import InputError
 
 Row = dict[str, Any]
 PACKAGED = Path(__file__).with_name("tuned.json")
-MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer")
+MUST_AGREE = ("dataset", "backbone", "variant", "local_only", "items", "select", "protocol", "optimizer")
 SHOULD_AGREE = (
     "clients_per_round", "local_epochs", "batch", "negatives", "negatives_from", "weight_decay", "lr_decay", "dim",
-    "encoder", "stores", "partition", "rounds", "seed", "split_seed", "metric", "best", "evaluate_every",
+    "encoder", "ratio", "reading", "llm", "n_prototypes", "update_every", "sampled", "stores", "partition", "rounds",
+    "seed", "split_seed", "metric", "best", "evaluate_every",
 )  # fmt: skip
 # Settings that joined later, and what rows without them mean.
-JOINED: Row = {"items": "id", "encoder": None, "best": None, "evaluate_every": None}
+JOINED: Row = {
+    "items": "id", "encoder": None, "select": "none", "ratio": None, "reading": None, "llm": None,
+    "n_prototypes": None, "update_every": None, "sampled": False, "best": None, "evaluate_every": None,
+}  # fmt: skip
 SETTING = MUST_AGREE + SHOULD_AGREE
 
 
@@ -48,8 +52,9 @@ def read_table(path: Path = PACKAGED) -> list[Row]:
 def find(rows: list[Row], setting: Row) -> Row | None:
     """The row whose rates suit a run with this ``setting``; None if none does.
 
-    A row suits if it agrees in what it must (data, model, protocol, optimiser, and whether all clients take part or
-    some) and its choice is made; of several, the one that agrees in most of the rest is taken, the first of equals.
+    A row suits if it agrees in what it must (data, model, protocol, optimiser, whether all clients take part or some,
+    whether they are stores) and its choice is made; of several, the one that agrees in most of the rest is taken, the
+    first of equals.
     ``setting`` may leave out what a run does not have, such as the metric.
     """
 
@@ -58,7 +63,8 @@ def find(rows: list[Row], setting: Row) -> Row | None:
 
     suited = [row for row in rows if row["lr"] is not None and all(row[name] == setting[name] for name in MUST_AGREE)
               and row.get("protect") == setting.get("protect")
-              and (row["clients_per_round"] == 1) == (setting["clients_per_round"] == 1)]  # fmt: skip
+              and (row["clients_per_round"] == 1) == (setting["clients_per_round"] == 1)
+              and (row["stores"] is None) == (setting["stores"] is None)]  # fmt: skip
     return max(suited, key=agreement, default=None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from fedlib.data.interactions import UserItems
 from fedlib.data.partition import Stores
 from fedlib.errors import InputError
 from fedlib.items.table import ItemTable
+from fedlib.spill import on_disk
 from fedlib.tables import KeptRows, capacity
 
 
@@ -21,7 +23,7 @@ class State:
 
     tables: the server's item tables (n, d). shared: the server's other parameters.
     private: parameters that live on the clients, (m, ...). own_tables: item tables that live on the clients, (m, n, d).
-    Where the clients are J stores, these are (J, ...) and (J, n, d), but user vectors are still (m, d).
+    Where the clients are J stores, these are (J, ...) and (J, n, d), but what belongs to a user is still (m, ...).
     kept: locally tuned copies of server tables. places: the state of the loop's four places.
     server: the moments of the server's optimiser, where it has one. third_party: what a third party knows that helps
     clients to learn of each other, and held: what they hold of each of their training items from it, (nnz, ...).
@@ -105,49 +107,64 @@ def initial_state(
     device: torch.device,
     max_memory: float,
     stores: Stores | None = None,
+    own_tables_in: str | Path | None = None,
 ) -> State:
     """The state before the first round. ``max_memory`` bytes bound what the clients keep; InputError above it.
+
+    Tables that live on the clients are files in ``own_tables_in``, and not counted, where that is given.
 
     The clients are the users or, where there are any, the ``stores``, which hold their users' vectors.
     """
     m = train.n_users
     clients = m if stores is None else stores.n_stores
     room = capacity(train, negatives, n_items)
-    needed = private_bytes(backbone, m, clients, n_items, room, torch.empty((), dtype=dtype).itemsize)
-    if backbone.expansion is not None:
-        needed += backbone.expansion.bytes_needed(m, len(train.items), torch.empty((), dtype=dtype).itemsize)
+    if stores is not None:
+        room = room.new_zeros(clients).index_add_(0, stores.assignment, room).clamp(max=n_items)
+    expansion = backbone.expansion if stores is None else None  # inside a store nobody needs a third party
+    needed = private_bytes(backbone, m, clients, n_items, room, torch.empty((), dtype=dtype).itemsize,
+                           own_tables=own_tables_in is None)  # fmt: skip
+    if expansion is not None:
+        needed += expansion.bytes_needed(m, len(train.items), torch.empty((), dtype=dtype).itemsize)
     if needed > max_memory:
         raise InputError(
             f"The clients' private state would take {needed / 2**30:.1f} GiB, more than the allowed "
-            f"{max_memory / 2**30:.1f} GiB: raise --max-memory, or choose a smaller dimension or another backbone."
+            f"{max_memory / 2**30:.1f} GiB: raise --max-memory, put item tables on the disk with --own-tables-in, "
+            "or choose a smaller dimension or another backbone."
         )
     initial = {name: table.to(device, dtype) for name, table in items.tables(backbone, n_items, seed).items()}
     served = {name: table for name, table in initial.items() if backbone.tables[name].owner == "server"}
-    own = {name: table.expand(clients, -1, -1).clone() for name, table in initial.items() if name not in served}
+    own = {
+        name: on_disk(table, clients, own_tables_in) if own_tables_in else table.expand(clients, -1, -1).clone()
+        for name, table in initial.items()
+        if name not in served
+    }
     kept = {name: KeptRows(table, room.to(device)) for name, table in served.items() if backbone.tables[name].keep}
     private, shared = {}, {}
     for name, _ in backbone.named_parameters():
         if backbone.is_private(name):
-            holders = torch.arange(m if backbone.is_per_user(name) else clients)
+            holders = torch.arange(m if backbone.is_of_user(name) else clients)
             private[name] = backbone.initial(name, seed, holders).to(device, dtype, copy=True).contiguous()
         else:
             shared[name] = backbone.initial(name, seed).to(device, dtype)
     server = {} if backbone.server is None else backbone.server.memory({**served, **shared})
     state = State(0, served, shared, private, own, kept, {}, server)
-    if backbone.expansion is not None:
-        state.third_party, state.held = backbone.expansion.memory(m, len(train.items), private["user"])
+    if expansion is not None:
+        state.third_party, state.held = expansion.memory(m, len(train.items), private["user"])
     return state
 
 
-def private_bytes(backbone: Backbone, n_users: int, n_clients: int, n_items: int, room: Tensor, itemsize: int) -> int:
-    """What the clients keep between rounds, in bytes: private parameters, own tables and kept rows."""
+def private_bytes(
+    backbone: Backbone, n_users: int, n_clients: int, n_items: int, room: Tensor, itemsize: int,
+    *, own_tables: bool = True,
+) -> int:  # fmt: skip
+    """What the clients keep between rounds, in bytes: private parameters, ``own_tables`` and kept rows."""
     total = 0
     for name, p in backbone.named_parameters():
         if backbone.is_private(name):
-            total += p.numel() * itemsize * (n_users if backbone.is_per_user(name) else n_clients)
+            total += p.numel() * itemsize * (n_users if backbone.is_of_user(name) else n_clients)
     for table in backbone.tables.values():
-        if table.owner == "client":
+        if table.owner == "client" and own_tables:
             total += n_clients * n_items * table.dim * itemsize
-        elif table.keep:
+        if table.keep:
             total += KeptRows.bytes_needed(room, table.dim, itemsize)
     return total

@@ -910,7 +910,38 @@ pd.DataFrame(rows, ["HR@10", "NDCG@10"]).T.round(4)
 # third stands in a training log that the owner of FedRAP's
 # [code repository](https://github.com/mtics/FedRAP) posted there in January 2023, well before the conference paper, whose
 # own table is not verified here either. That code takes up to ten local epochs where we take one, ranks validation and test against the
-# same 99 items, and reports the round that is best on *test* items. All of this moves FedRAP in the direction of the log.
+# same 99 items, and reports the round that is best on *test* items.
+#
+# Is it the training? The code's rates shrink by a twentieth after every batch, a client leaves its epochs once its loss
+# has settled, and the two penalties do not grow with tanh as printed: the ramp is computed, and the loss reads the
+# constants. All three are options. We train so, with the rates and weights of its README, once with either ramp.
+
+# %%
+LOCAL = AUTHORS | {"epochs": 10, "step_decay": 0.95, "stop": 1e-4}
+code = {}
+for ramp in ("tanh", "constant"):
+    result = federate(
+        split,
+        FedRAP(d, **RAP, ramp=ramp),
+        local=LocalTraining(negatives_from=SPARED, **LOCAL),
+        rounds=6 if PROFILE == "smoke" else 16,
+        evaluate_every=2,
+    )
+    found = result.history["HR@10"].dropna()
+    largest = float(result.state.own_tables["personal"].abs().max())
+    code[ramp] = {"best": found.max(), "last": found.iloc[-1], "largest number": largest}
+    glue(f"ch7_code_{ramp}", f"{found.max():.3f}, and {found.iloc[-1]:.3f} in the last")
+code = pd.DataFrame(code).T.rename_axis("ramp")
+code["largest number"] = code["largest number"].map("{:.0e}".format)
+code.round(3)
+
+# %% [markdown]
+# *HR@10 in the best and in the last of the evaluated rounds, chosen with an eye on the test items as the code does it;
+# untouched negatives, seed 0.*
+#
+# No. At best HR@10 is {glue:text}`ch7_code_tanh` round with the printed ramp, {glue:text}`ch7_code_constant` with constant
+# weights. Ten epochs give the second term of {eq}`eq-ch7-fedrap` ten times as long to push the two tables apart, and
+# nothing stops it. What the log was made with, its repository does not say.
 #
 # Both codes draw training negatives among untouched items. Measured so, we are near the claims; measured otherwise, we
 # are not. Nobody cheated. A convention that does little harm to a shared table was inherited by methods with

@@ -142,18 +142,18 @@ class FedRAP(Client):
 
     own_tables = ("personal",)
 
-    def __init__(self, n_items: int, dim: int, lam: float, mu: float) -> None:
+    def __init__(self, n_items: int, dim: int, lam: float, mu: float, ramp: bool = True) -> None:
         super().__init__()
         self.tables = nn.ModuleDict({name: nn.Embedding(n_items, dim) for name in ("common", "personal")})
         self.score = nn.Linear(dim, 1)
-        self.lam, self.mu = lam, mu
+        self.lam, self.mu, self.ramp = lam, mu, ramp
 
     def forward(self, item: Tensor) -> Tensor:
         return self.score(self.tables["personal"](item) + self.tables["common"](item)).squeeze(1)
 
     def penalty(self, item: Tensor, t: int) -> Tensor:
         d, c = self.tables["personal"](item), self.tables["common"](item)
-        ramp = math.tanh(t / 10)
+        ramp = math.tanh(t / 10) if self.ramp else 1.0
         return self.mu * ramp * c.abs().mean() - self.lam * ramp * ((d - c) ** 2).mean()
 
 
@@ -168,6 +168,8 @@ class Local:
     weight_decay: float
     optimizer: str
     seed: int
+    step_decay: float = 1.0
+    stop: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -270,12 +272,19 @@ def train_batch(
 def train(model: Client, samples: Samples, item: Tensor, user: int, t: int, local: Local) -> float:
     """Local training with fresh optimisers on ``item``, the table row of each sample; the mean of the batch losses."""
     optimizers = make_optimizers(model, local)
+    schedules = [torch.optim.lr_scheduler.ExponentialLR(optimizer, local.step_decay) for optimizer in optimizers]
     label = samples.label.to(next(model.parameters()).dtype)
-    losses = []
+    losses, sizes, means = [], [], []
     for epoch in range(local.epochs):
         for chosen in batches(samples.id, local.batch, user, local.seed, t, epoch):
             set_masks(model, samples.id[chosen], user, local.seed, t, epoch)
             losses.append(train_batch(model, optimizers, item[chosen], label[chosen], t))
+            sizes.append(len(chosen))
+            for schedule in schedules:
+                schedule.step()
+        means.append(sum(map(math.prod, zip(losses, sizes, strict=True))) / sum(sizes))
+        if epoch > 0 and abs(means[-1] - means[-2]) / abs(means[-2]) < local.stop:
+            break
     return sum(losses) / len(losses)
 
 
@@ -356,6 +365,8 @@ def run(
     dtype: torch.dtype,
     exclude: Sequence[Sequence[int]] | None = None,
     dense_table: bool = False,
+    step_decay: float = 1.0,
+    stop: float = 0.0,
 ) -> OracleResult:
     """Federated training from the initial values ``shared`` and ``private`` (m, ...).
 
@@ -366,7 +377,7 @@ def run(
         raise ValueError("every user needs at least one positive item")
     if aggregate_params not in ("uniform", "size"):
         raise ValueError(f"network weights are averaged 'uniform' or by 'size', not {aggregate_params!r}")
-    local = Local(epochs, batch, lr, lr_items, weight_decay, optimizer, seed)
+    local = Local(epochs, batch, lr, lr_items, weight_decay, optimizer, seed, step_decay, stop)
     mine = {name: value.to(dtype, copy=True) for name, value in private.items()}
     server = model_spec(n_items).to(dtype)
     load(server, {**shared, **{name: value[0] for name, value in mine.items()}})

@@ -8,11 +8,29 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fedlib import FedMF, FedNCF, PFedRec, Place, rng
+from fedlib import (
+    FALE,
+    Entropy,
+    FedMF,
+    FedNCF,
+    FedSelect,
+    HardestNegativeMargin,
+    LabelConfidence,
+    LeastConfidence,
+    Margin,
+    PFedRec,
+    Place,
+    PrototypeSelection,
+    RandomSelection,
+    SoftmaxEntropy,
+    rng,
+)
 from fedlib.backbones import FCF, Backbone, FedAvg, FedRAP
 from fedlib.data.interactions import Dataset, Split, UserItems
 from fedlib.places import Work
+from fedlib.select import Selection
 from tests import oracle
+from tests.select.fakes import Fake
 
 
 def small_split(*, m: int = 13, n: int = 40, longest: int = 12, seed: int = 0, negatives: int = 5) -> Split:
@@ -41,11 +59,31 @@ BACKBONES: dict[str, tuple[Backbone, object]] = {
     "fedavg": (FedAvg(8), partial(oracle.FedAvg, dim=8)),
     "fcf": (FCF(8), partial(oracle.FedAvg, dim=8)),
     "fedrap": (FedRAP(8, lam=0.3, mu=0.2), partial(oracle.FedRAP, dim=8, lam=0.3, mu=0.2)),
+    "fedrap-constant": (
+        FedRAP(8, lam=0.01, mu=0.2, ramp="constant"),
+        partial(oracle.FedRAP, dim=8, lam=0.01, mu=0.2, ramp=False),
+    ),
     "pfedrec-mlp": (
         PFedRec(8, hidden=(10, 6), dropout=0.3),
         partial(oracle.PFedRec, dim=8, hidden=(10, 6), dropout=0.3),
     ),
 }
+
+
+def selectors(ratio: float = 0.4, *, n: int = 40, dim: int = 8) -> dict[str, Selection]:
+    """Every selector of the package, for n items of vectors ``dim`` wide; FedSelect without a warm-up."""
+    plain = (RandomSelection, Entropy, Margin, LeastConfidence, SoftmaxEntropy, HardestNegativeMargin, LabelConfidence)
+    fake = Fake(n, dim)
+    return {cls.__name__: cls(ratio) for cls in plain} | {
+        "FALE": FALE(ratio),
+        "FedSelect": FedSelect(ratio, warm_up=1),
+        "static prototypes": PrototypeSelection(ratio, reading="intent", prototypes=fake),
+        "hard_min": PrototypeSelection(ratio, reading="hard_min", prototypes=fake, update_every=2),
+        "literal_desc": PrototypeSelection(ratio, reading="literal_desc", prototypes=fake, update_every=1),
+        "drawn": PrototypeSelection(
+            ratio, reading="intent", prototypes=fake, update_every=2, accumulate=True, sampled=True
+        ),
+    }
 
 
 class Telling(Place):
@@ -55,9 +93,24 @@ class Telling(Place):
         return {"items": work.count.double()}
 
 
+# Selectors that send nothing and differ in a score alone: RandomSelection stands for all of them.
+ALIKE = ("Entropy", "Margin", "LeastConfidence", "SoftmaxEntropy", "HardestNegativeMargin", "LabelConfidence",
+         "hard_min", "literal_desc")  # fmt: skip
+
+
+def refuses(backbone: Backbone, places: dict[str, Place]) -> bool:
+    """Whether a selector cannot go with a backbone: one that trains on all items, or has two vectors of an item."""
+    place = places.get("select")
+    if not isinstance(place, Selection):
+        return False
+    return backbone.all_items or (isinstance(place, FALE | PrototypeSelection) and len(backbone.tables) > 1)
+
+
 # What may come before training, as arguments of federate. Every augmenter, selector and item table of the package
 # belongs here: each backbone is run with each of them under protection (tests/backbones/test_protected.py).
-BEFORE_TRAINING: dict[str, dict[str, Place]] = {"nothing": {}, "a telling place": {"select": Telling()}}
+BEFORE_TRAINING: dict[str, dict[str, Place]] = {"nothing": {}, "a telling place": {"select": Telling()}} | {
+    name: {"select": place} for name, place in selectors(n=60).items() if name not in ALIKE
+}
 
 
 def oracle_name(kind: str, name: str) -> str:
@@ -86,5 +139,6 @@ def run_oracle(
         optimizer=local.optimizer, negatives=local.negatives, clients_per_round=clients_per_round,
         aggregate_items=items or backbone.aggregate_items, aggregate_params=network or backbone.aggregate_network,
         seed=seed, dtype=dtype, exclude=[exclude[u].tolist() for u in range(m)],
+        step_decay=local.step_decay, stop=local.stop,
     )  # fmt: skip
     return {names[name]: value for name, value in {**result.shared, **result.private}.items()}, result

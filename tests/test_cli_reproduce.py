@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from fedlib import load
 from fedlib.cli import main
 from fedlib.commands import reproduce
+from fedlib.faults import Faults
+from fedlib.prototypes.prompts import generation_messages
+from fedlib.prototypes.summary import summary_of
 from fedlib.reproduce import Cell, Grid, Table, per_user
 from fedlib.reproduce.results import Row, read_file
+from fedlib.robust import RobustAggregation
 from tests.command_line import here as here
 from tests.command_line import refusal, report
 
@@ -70,6 +75,44 @@ def test_every_cell_is_run_as_fedlib_run_does_and_once(
     assert "HR@20" in rows()[2]["metrics"]
 
 
+def test_protection_and_faults_of_a_cell_are_in_its_row_and_in_the_choice_of_its_rates(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def table(share: float) -> dict[str, Table]:
+        assert FEDMF.grid is not None
+        faults, median = Faults(before=share, target=3), RobustAggregation(rule="median")
+        plain = replace(FEDMF, name="plain", faults=faults)
+        robust = replace(FEDMF, name="robust", faults=faults, protect=median, grid=replace(FEDMF.grid, protected=True))
+        return {"small": Table("small", "two rows", (plain, robust))}
+
+    monkeypatch.setattr(reproduce, "TABLES", table(0.5))
+    assert main([*COMMAND, "--seeds", "1", "--tune"]) == 0
+    plain, robust = rows()
+    assert plain["faults"] == robust["faults"] and plain["faults"]["before"] == 0.5
+    assert "protect" not in plain and robust["protect"]["rule"] == "median"
+    assert 0 <= plain["exposure"] <= 1 and plain["metrics"] != robust["metrics"]
+    chosen = json.loads(Path("t.json").read_text())
+    assert ["protect" in row for row in chosen] == [False, True]
+    assert chosen[0]["grid"] != chosen[1]["grid"]
+    given = ["--lr", str(plain["lr"]), "--lr-items", str(plain["lr_items"])]
+    alone = report("run", "--dataset", "synthetic", "--device", "cpu", "--backbone", "fedmf", "--rounds", "2", *given)
+    assert alone["metrics"]["HR@10"] != plain["metrics"]["HR@10"]  # half of the clients did not answer
+
+    assert main([*COMMAND, "--seeds", "1"]) == 0
+    assert "2 runs are done, 0 to go" in capsys.readouterr().out
+    monkeypatch.setattr(reproduce, "TABLES", table(0.25))
+    assert main([*COMMAND, "--seeds", "1"]) == 0
+    assert "0 runs are done, 2 to go" in capsys.readouterr().out
+
+
+def test_rates_chosen_under_a_protection_are_not_those_of_a_run_without(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*COMMAND, "--seeds", "1", "--tune", "--cells", "fedmf"]) == 0
+    chosen = json.loads(Path("t.json").read_text())
+    Path("t.json").write_text(json.dumps([chosen[0] | {"protect": {"name": "Other"}}]))
+    capsys.readouterr()
+    assert "No rates" in refusal(capsys, [*COMMAND, "--seeds", "1", "--cells", "fedmf"])
+
+
 def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--tune" in refusal(capsys, COMMAND)
     assert "small" in refusal(capsys, ["reproduce", "big"])
@@ -106,3 +149,42 @@ def test_only_what_is_known_user_by_user_is_given() -> None:
     assert per_user(row, "NDCG@4") == pytest.approx([1, 0.4608, 0], abs=1e-4)  # 1 / log2(4.5)
     with pytest.raises(ValueError, match="Recall"):
         per_user(row, "Recall@10")
+
+
+RECORDED = {"backbone": "fedmf", "variant": "fedsllm", "rounds": 1, "items": "semantic", "encoder": "lsa",
+            "select": "prototypes", "ratio": 0.5, "reading": "intent", "llm": "recorded"}  # fmt: skip
+PROTOTYPES = Cell("fedmf/recorded/intent", RECORDED, Grid((0.01,), None, "NDCG@10"))
+BY_MODEL = Table("small", "one row more", (PROTOTYPES, *TABLE.cells))
+
+
+def records(*models: str) -> None:
+    messages = generation_messages(summary_of(load("synthetic")))
+    entry = {"dataset": "synthetic", "purpose": "generate", "messages": messages, "date": "2026-01-01"}
+    answer = json.dumps(["astronomy", "climbing", "cooking", "gardening", "music"])
+    Path("record.json").write_text(json.dumps([entry | {"answer": answer, "model": model} for model in models]))
+
+
+def test_another_models_record_makes_rows_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "TABLES", {"small": BY_MODEL})
+    records("Qwen/Qwen2.5-1.5B-Instruct")
+    assert main([*COMMAND, "--tune", "--cells", "recorded"]) == 0
+    assert main([*COMMAND, "--prototypes", "record.json"]) == 0
+    assert [(row["cell"], row["prototypes"].partition(",")[0]) for row in rows()] == [
+        *[("fedmf/recorded/intent", "recorded: Claude (Anthropic)")] * 2,
+        *[("fedmf/qwen/intent", "recorded: Qwen/Qwen2.5-1.5B-Instruct")] * 2,
+    ]
+    assert {(row["lr"], row["lr_items"]) for row in rows()} == {(rows()[0]["lr"], rows()[0]["lr_items"])}
+
+
+@pytest.mark.parametrize("models", [(), ("Qwen/Qwen2.5-1.5B-Instruct", "another")])
+def test_a_record_that_is_not_one_models_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, models: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(reproduce, "TABLES", {"small": BY_MODEL})
+    records(*models)
+    assert f"answers of {len(models)} models" in refusal(capsys, [*COMMAND, "--prototypes", "record.json"])
+
+
+def test_a_table_without_recorded_prototypes_takes_no_record(capsys: pytest.CaptureFixture[str]) -> None:
+    records("Qwen/Qwen2.5-1.5B-Instruct")
+    assert "has no cells with recorded prototypes" in refusal(capsys, [*COMMAND, "--prototypes", "record.json"])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from fedlib import FedNCF, LocalTraining, PFedRec, federate, load
+from fedlib import LSA, FedMF, FedNCF, LocalTraining, PFedRec, SemanticSpace, SemanticTable, federate, load
 from fedlib.centralized import BPR, Chance, ItemKNN, Popularity, evaluate
 from fedlib.cli import main
+from fedlib.commands import training
 from fedlib.commands.options import RunOptions
+from fedlib.items import item_texts
 from tests.command_line import FEDMF, RUN, refusal, report
 from tests.command_line import here as here
 
@@ -90,6 +94,7 @@ def test_every_training_option_reaches_the_loop() -> None:
         ("fedncf", "original", "adam", 0.01, {"dim": 32, "hidden": [32, 16, 8], "gmf": 8, "dropout": 0.0}),
         ("fedncf", "fedsllm", "adam", 0.01, {"dim": 32, "hidden": [128, 64], "gmf": 0, "dropout": 0.5}),
         ("pfedrec", "fedsllm", "adam", 0.01, {"dim": 32, "hidden": [64, 32], "dropout": 0.5}),
+        ("fedrap", "code", "sgd", 0.0001, {"dim": 32, "lam": 0.1, "mu": 0.001, "ramp": "constant"}),
     ],
 )
 def test_a_variant_is_a_model_with_its_optimiser(
@@ -97,13 +102,17 @@ def test_a_variant_is_a_model_with_its_optimiser(
 ) -> None:
     config = report(*RUN, "--backbone", backbone, "--variant", variant, "--rounds", "1")["config"]
     assert config["model"].items() >= model.items()
-    rate = 200 * lr if optimizer == "sgd" else lr  # 200 clients: FedMF's rule
+    factor = {"fedmf": 200, "fedrap": 300}.get(backbone, 1)  # clients, and items: the rules of the two
+    rate = factor * lr if optimizer == "sgd" else lr
     assert (config["local"]["optimizer"], config["local"]["lr"], config["local"]["lr_items"]) == (optimizer, lr, rate)
 
 
-@pytest.mark.parametrize("partition", ["random", "uniform"])
-def test_a_run_of_stores_has_a_client_for_each(partition: str) -> None:
-    written = report(*RUN, "--backbone", "fedngcf", "--stores", "4", "--partition", partition, "--protocol", "ratio80",
+@pytest.mark.parametrize(
+    ("backbone", "partition"),
+    [("fedngcf", "random"), ("fedngcf", "uniform"), ("fedmf", "random"), ("fedpergnn", "beta")],
+)
+def test_a_run_of_stores_has_a_client_for_each(backbone: str, partition: str) -> None:
+    written = report(*RUN, "--backbone", backbone, "--stores", "4", "--partition", partition, "--protocol", "ratio80",
                      "--rounds", "1", "--dim", "8")  # fmt: skip
     assert [row["clients"] for row in written["history"]] == [4]
     assert (written["config"]["stores"], written["config"]["partition"]) == (4, partition)
@@ -217,3 +226,37 @@ def test_protections_that_mean_nothing_are_refused(
     capsys: pytest.CaptureFixture[str], options: list[str], told: str
 ) -> None:
     assert told in refusal(capsys, [*FEDMF, *options])
+
+
+def test_items_that_start_from_texts_are_the_packages_and_the_config_tells_how(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    quick = SimpleNamespace(pretrained=partial(SemanticSpace.pretrained, steps=2))
+    monkeypatch.setattr(training, "SemanticSpace", quick)
+    options = [*RUN, "--backbone", "fedmf", "--items", "semantic", "--encoder", "lsa", "--dim", "4", "--lr", "0.1"]
+    written = report(*options, "--rounds", "2", "--topk", "10")
+    split = load("synthetic").leave_one_out(seed=0)
+    space = SemanticSpace.pretrained(split.data, LSA(item_texts(split.data)), widths=(512, 256, 128, 4), steps=2)
+    local = LocalTraining(lr=0.1)
+    result = federate(split, FedMF(4), SemanticTable(space), local=local, rounds=2, ks=(10,), device="cpu")
+    assert written["metrics"] == result.metrics
+    config = written["config"]
+    assert (config["items"], config["encoder"], config["encoder_dim"]) == ("semantic", "lsa", space.x.shape[1])
+    assert (config["ae_widths"], config["ae_steps"]) == ([512, 256, 128, 4], 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--encoder", "minilm"], "--encoder is for --items semantic"),
+        (["--items", "semantic", "--encoder", "mini"], "by name there is only sentence-t5, minilm, lsa"),
+        (["--items", "semantic", "--encoder", "."], "no sentence encoder was saved there"),
+        (["--items", "semantic", "--backbone", "fedrap"], "plays no part for --backbone fedrap"),
+        (["--items", "semantic", "--backbone", "popularity"], "is not federated"),
+    ],
+)
+def test_items_and_encoders_that_mean_nothing_together_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert told in refusal(capsys, [*FEDMF, *arguments])

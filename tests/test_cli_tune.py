@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from fedlib import SemanticSpace
 from fedlib.cli import main
-from fedlib.commands import tune
+from fedlib.commands import training, tune
 from tests.command_line import FEDMF, refusal, report, strict
 from tests.command_line import here as here
 
@@ -139,6 +142,19 @@ def test_tunings_of_other_settings_keep_their_rows() -> None:
     for setting in ([], ["--batch", "8"], ["--local-only"]):
         assert main([*TUNE, "--grid", "0.1", *setting, "--optimizer", "adam"]) == 0
     assert [(row["batch"], row["local_only"]) for row in rows()] == [(256, False), (8, False), (256, True)]
+
+
+def test_rates_for_items_from_texts_are_for_those_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    quick = SimpleNamespace(pretrained=partial(SemanticSpace.pretrained, steps=1))
+    monkeypatch.setattr(training, "SemanticSpace", quick)
+    adam, semantic = ["--optimizer", "adam"], ["--items", "semantic", "--encoder", "lsa"]
+    assert main([*TUNE, *adam, "--grid", "0.1", *semantic]) == 0
+    assert main([*FEDMF, *adam, "--rounds", "1", "--table", "t.json"]) == 2
+    assert main([*TUNE, *adam, "--grid", "0.1"]) == 0
+    by_text, by_id = rows()
+    assert [(row["items"], row["encoder"]) for row in (by_text, by_id)] == [("semantic", "lsa"), ("id", None)]
+    assert by_text["valid"] != by_id["valid"]
 
 
 def test_a_row_is_put_beside_what_others_wrote_meanwhile() -> None:

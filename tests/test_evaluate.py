@@ -9,6 +9,7 @@ from torch import Tensor
 from fedlib import FedMF, LocalTraining, PFedRec, federate
 from fedlib.backbones import Backbone
 from fedlib.data import Split
+from fedlib.evaluate import exposure
 from fedlib.result import Result
 from tests.small import small_split
 
@@ -62,6 +63,18 @@ def test_ranks_equal_plain_loops(protocol: str, backbone: Backbone) -> None:
     hits = sum(rank <= 10 for rank in plain_ranks(result, split, "test"))
     if protocol != "ratio":  # one held-out item a user
         assert result.metrics["HR@10"] == pytest.approx(hits / split.data.n_users)
+
+
+def test_exposure_counts_the_lists_an_item_is_on() -> None:
+    split = SPLITS["loo"]
+    result = federate(split, FedMF(4), local=LOCAL, rounds=3, device="cpu", dtype=torch.float64)
+    shown = [0] * split.data.n_items
+    for user in range(split.data.n_users):
+        scores = logits(result, user).tolist()
+        others = [i for i in range(split.data.n_items) if i not in split.train[user].tolist()]
+        for item in sorted(others, key=lambda i: scores[i])[-5:]:
+            shown[item] += 1
+    assert exposure(result.state, result.backbone, split, k=5).tolist() == shown
 
 
 def test_ties_are_counted_and_logged() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from fedlib import FedMF, FedNCF, LocalTraining, PFedRec, federate
+from fedlib import FedMF, FedNCF, LocalTraining, PFedRec, federate, load
 from fedlib.errors import InputError
+from fedlib.evaluate import exposure
 from fedlib.faults import Faults
 from fedlib.privacy.secure import SecureAggregation
 from fedlib.robust import RobustAggregation
@@ -127,6 +128,21 @@ def test_promotion_lifts_its_item_and_a_median_lets_it_down() -> None:
     defended = length(faults=faults, protect=RobustAggregation(rule="median", touched=False))
     assert attacked > 2 * clean
     assert defended < attacked / 2
+
+
+def test_a_promoted_item_gets_onto_lists_and_an_item_of_few_raters_is_theirs_even_under_a_median() -> None:
+    """Rows that are decided among those who touched them are the liars' where hardly anybody else has the item."""
+    shop = load("synthetic").leave_one_out(seed=0)
+    target = int(shop.train.items.bincount(minlength=shop.data.n_items).argmin())
+    local = LocalTraining(lr=1.0, lr_items=20.0, negatives_from="unobserved")
+    shown = {}
+    for hostile in (0.0, 0.2):
+        faults = Faults(hostile=hostile, attack="promote", target=target)
+        result = federate(shop, FedMF(16), local=local, rounds=30, evaluate_every=30, device="cpu", faults=faults,
+                          protect=RobustAggregation(rule="median"))  # fmt: skip
+        shown[hostile] = int(exposure(result.state, result.backbone, shop, k=10)[target])
+    assert shown[0.0] == 0
+    assert shown[0.2] > shop.data.n_users / 2
 
 
 def test_label_flips_teach_the_opposite() -> None:

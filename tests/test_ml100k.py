@@ -39,7 +39,9 @@ def test_with_its_tuned_rates_it_beats_popularity(
 ) -> None:
     """The whole 95 % interval of the paired difference lies above zero."""
     name = request.node.callspec.id
-    row = next(r for r in read_table(PACKAGED) if r["backbone"] == name and r["negatives_from"] == "untouched")
+    row = next(
+        r for r in read_table(PACKAGED) if (r["backbone"], r["items"], r["negatives_from"]) == (name, "id", "untouched")
+    )
     local = LocalTraining(lr=row["lr"], lr_items=row["lr_items"], optimizer=row["optimizer"])
     result = federate(split, backbone, local=local, rounds=row["rounds"], evaluate_every=100, device="cpu")
     popular = evaluate(Popularity().fit(split), split, ks=(10,)).per_user((10,))

@@ -16,7 +16,8 @@ RUN: dict[str, Any] = {
     "protocol": "loo99",
     "optimizer": "sgd", "clients_per_round": 1.0, "local_epochs": 1, "batch": 256, "negatives": 4,
     "negatives_from": "untouched", "weight_decay": 0.0, "lr_decay": 1.0, "dim": 32,
-    "encoder": None, "stores": None, "partition": None,
+    "encoder": None, "select": "none", "ratio": None, "reading": None, "llm": None, "n_prototypes": None,
+    "update_every": None, "sampled": False, "stores": None, "partition": None,
     "rounds": 100, "seed": 0, "split_seed": 0, "best": None, "evaluate_every": None,
 }  # fmt: skip
 
@@ -37,6 +38,12 @@ def test_all_clients_and_some_clients_are_two_kinds_of_run() -> None:
     assert find([row()], RUN | {"clients_per_round": 0.1}) is None
     assert find([row(clients_per_round=0.5)], RUN) is None
     assert find([row(clients_per_round=0.5)], RUN | {"clients_per_round": 30.0}) is not None
+
+
+def test_users_and_stores_are_two_kinds_of_run() -> None:
+    assert find([row()], RUN | {"stores": 10}) is None
+    assert find([row(stores=5)], RUN) is None
+    assert find([row(stores=5)], RUN | {"stores": 10}) is not None
 
 
 def test_a_row_without_a_choice_is_not_read() -> None:
@@ -71,7 +78,7 @@ def test_a_damaged_table_is_refused_in_one_line_that_names_it(tmp_path: Path, te
 
 def test_every_choice_in_the_packaged_table_is_the_best_it_tried() -> None:
     for packed in read_table(PACKAGED):
-        assert packed.keys() == row().keys()
+        assert packed.keys() - {"protect"} == row().keys()
         assert all(tried.keys() == {"lr", "lr_items", "valid"} for tried in packed["grid"])
         best = max(tried["valid"] for tried in packed["grid"] if tried["valid"] is not None)
         assert packed["valid"] == best

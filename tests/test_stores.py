@@ -11,7 +11,6 @@ from torch.testing import assert_close
 
 from fedlib import (
     Faults,
-    FedMF,
     InputError,
     LocalTraining,
     Place,
@@ -236,7 +235,7 @@ def test_without_validation_items_there_are_no_validation_metrics(split: Split) 
 def test_what_makes_no_sense_gets_a_sentence(whole: Split, split: Split) -> None:
     for call, sentence in [
         (lambda: run(whole), "The clients of FedNGCF are stores"),
-        (lambda: federate(split, FedMF(4), rounds=1), "FedMF is the model of one user"),
+        (lambda: run(split, local=LocalTraining(step_decay=0.9)), "step_decay and stop are not for FedNGCF"),
         (lambda: run(split, chunk=3), "stores are trained one at a time"),
         (lambda: run(split, select=Place()), "select chooses among the samples of one user"),
         (lambda: run(split, local=LocalTraining(weight_decay=0.1)), "weight_decay is not for FedNGCF"),

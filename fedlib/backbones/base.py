@@ -7,7 +7,6 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -17,11 +16,14 @@ from torch.func import functional_call, vmap
 
 from fedlib import rng
 from fedlib.aggregate import ServerAdam
+from fedlib.backbones.layers import Dropout
+from fedlib.backbones.pairs import Pairs, pair_logits
 from fedlib.scatter import add_rows_
 
 if TYPE_CHECKING:
     from fedlib.backbones.expansion import GraphExpansion
     from fedlib.cohort import Chunk
+    from fedlib.data.interactions import UserItems
     from fedlib.local import LocalTraining
 
 Rows = Mapping[str, Tensor]  # the item vectors a client looks at, one entry a table: name -> (..., d)
@@ -85,35 +87,6 @@ class Trained:
     loss: Tensor
 
 
-class Dropout(nn.Module):
-    """Dropout whose mask is handed in, so that every executor and every resumed run drops the same units.
-
-    ``mask`` is a buffer: 1/(1-p) where a unit is kept and 0 where it is dropped, of the shape of the activation.
-    Without a mask the module is the identity, which is what evaluation needs.
-    """
-
-    mask: Tensor | None
-
-    def __init__(self, p: float, width: int) -> None:
-        super().__init__()
-        self.p, self.width = p, width
-        self.register_buffer("mask", None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x if self.mask is None else x * self.mask
-
-
-def hidden_layers(sizes: tuple[int, ...], dropout: float) -> dict[str, nn.Module]:
-    """``linear0, relu0, dropout0, linear1, ...``: a tower, each linear layer followed by ReLU and dropout."""
-    layers: dict[str, nn.Module] = {}
-    for i, (width_in, width_out) in enumerate(pairwise(sizes)):
-        layers[f"linear{i}"] = nn.Linear(width_in, width_out)
-        layers[f"relu{i}"] = nn.ReLU()
-        if dropout:
-            layers[f"dropout{i}"] = Dropout(dropout, width_out)
-    return layers
-
-
 class Backbone(nn.Module):
     """A single client's recommender. A subclass says what it reads, what is private, and how it scores.
 
@@ -126,6 +99,8 @@ class Backbone(nn.Module):
     ``user_std``           standard deviation of the initial user vectors
     ``all_items``          True where a client trains on all n items instead of its own and sampled ones
     ``has_stores``         True where a client is a store with the graph of its users, not a user
+    ``joins_stores``       True where stores may train it for their users: its loss is the mean cross-entropy of
+                           ``forward``, and local training is gradient steps (:mod:`~fedlib.storeusers`)
     ``server``             how the server steps: None for the mean, or a :class:`~fedlib.aggregate.ServerAdam`
     ``expansion``          what clients learn of each other through a third party: None, or a
                            :class:`~fedlib.backbones.expansion.GraphExpansion`
@@ -145,6 +120,7 @@ class Backbone(nn.Module):
     user_std: float = 0.01
     all_items: bool = False
     has_stores: bool = False
+    joins_stores: bool = False
     server: ServerAdam | None = None
     expansion: GraphExpansion | None = None
     is_alone: bool = False
@@ -179,6 +155,11 @@ class Backbone(nn.Module):
     def is_per_user(self, name: str) -> bool:
         """Whether every user has a parameter ``name`` of its own, also where the clients are stores."""
         return name.startswith("user")
+
+    def is_of_user(self, name: str) -> bool:
+        """Whether each user of a store has a parameter ``name``: what is private, or was before all was."""
+        parts = type(self).private if self.is_alone else self.private
+        return any(name == part or name.startswith(part + ".") for part in parts)
 
     def dropouts(self) -> dict[str, Dropout]:
         """The dropout sites by module name."""
@@ -215,6 +196,17 @@ class Backbone(nn.Module):
         trained or scored. Returns what ``forward`` reads in the place of ``params``.
         """
         return params
+
+    def in_store(self, params: dict[str, Tensor], edges: UserItems, n_rows: int) -> dict[str, Tensor]:
+        """What a store works out from its U users' ``edges``, whose items are rows, before it trains or scores.
+
+        params: (U, ...) where every user has its own. Returns what :meth:`pair_logits` reads in their place.
+        """
+        return params
+
+    def pair_logits(self, params: dict[str, Tensor], rows: Rows, pairs: Pairs) -> Tensor:
+        """Score pairs of a store's users and items, (B,); see :func:`~fedlib.backbones.pairs.pair_logits`."""
+        return pair_logits(self, params, rows, pairs)
 
     def train_clients(
         self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,

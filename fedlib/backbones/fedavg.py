@@ -23,6 +23,7 @@ class FedAvg(Backbone):
 
     private = ("score",)
     aggregate_items = "size"
+    joins_stores = True
 
     def __init__(self, dim: int = 64, *, std: float = 0.1) -> None:
         super().__init__()

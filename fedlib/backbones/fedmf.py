@@ -23,6 +23,7 @@ class FedMF(Backbone):
     """
 
     private = ("user",)
+    joins_stores = True
 
     def __init__(self, dim: int = 32, *, std: float = 0.1) -> None:
         super().__init__()

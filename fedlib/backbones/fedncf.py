@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fedlib.backbones import tower
-from fedlib.backbones.base import Backbone, Batch, Gradients, Outer, RowGradients, Rows, Table, hidden_layers
+from fedlib.backbones.base import Backbone, Batch, Gradients, Outer, RowGradients, Rows, Table
+from fedlib.backbones.layers import hidden_layers
 from fedlib.backbones.linear import linear_backwards, linear_scores
 
 
@@ -30,6 +31,7 @@ class FedNCF(Backbone):
 
     private = ("user", "user_gmf")
     aggregate_items = "row"
+    joins_stores = True
 
     def __init__(
         self,

@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table, Trained
-from fedlib.backbones.expansion import GraphExpansion
+from fedlib.backbones.expansion import GraphExpansion, others
+from fedlib.backbones.pairs import Pairs
 from fedlib.backbones.perturb import Perturbation, perturb
 from fedlib.errors import InputError
-from fedlib.scatter import add_columns_
+from fedlib.scatter import add_columns_, add_rows_
 
 if TYPE_CHECKING:
     from fedlib.cohort import Chunk
+    from fedlib.data.interactions import UserItems
     from fedlib.local import LocalTraining
 
 NEIGHBOURS = ("history", "item", None)
@@ -44,6 +46,10 @@ class FedPerGNN(Backbone):
 
     Where nobody else has item j, :math:`\frac12(q_j + n_{uj})` reads :math:`q_j`.
 
+    Where the clients are stores, the others are those of the user's own store. A store knows their vectors as they are,
+    so nothing goes to a third party and ``refresh`` plays no part; during local training the neighbours' vectors are
+    those from before it.
+
     ``ldp`` disguises what is uploaded (:func:`~fedlib.backbones.perturb.perturb`); off where it is None.
 
     This is a top-K form of the method, for implicit feedback, with embeddings for its only weights, as FedSLLM counts
@@ -53,6 +59,7 @@ class FedPerGNN(Backbone):
 
     private = ("user",)
     aggregate_items = "size"
+    joins_stores = True
     history: Tensor
     size: Tensor
     own: Tensor
@@ -107,8 +114,7 @@ class FedPerGNN(Backbone):
         real = (torch.arange(positives.shape[1], device=q.device) < count[:, None]).to(q.dtype)
         share, extra = torch.ones_like(real), torch.zeros_like(q)
         if "holders" in params:
-            matched = real * (params["holders"] > 0)
-            share, extra = 1 - matched / 2, matched[:, :, None] * params["neighbours"] / 2
+            share, extra = halves(real * (params["holders"] > 0), params["neighbours"])
         heard, _ = self.vectors(q, real, share, extra)
         place = places(positives, count, items)  # (K, R)
         # Behind the positives stands what holds for all other items: no neighbours.
@@ -121,6 +127,38 @@ class FedPerGNN(Backbone):
             "extra": F.pad(extra, (0, 0, 0, 1)).gather(1, at[:, :, None].expand(-1, -1, self.dim)),
         }
         return {"user": params["user"]} | found
+
+    def in_store(self, params: dict[str, Tensor], edges: UserItems, n_rows: int) -> dict[str, Tensor]:
+        """A store's edges, ascending, as ``user * n_rows + row`` (E,), with share (E,) and extra (E, d) of each.
+
+        As in :meth:`adapt`; the neighbours are the other users of the store. told (U, d) is what a user hears along all
+        its edges that does not come from the item rows.
+        """
+        p, edge = params["user"], (edges.users * n_rows + edges.items).sort().values
+        share, extra = p.new_ones(len(edge)), p.new_zeros(len(edge), self.dim)
+        if self.neighbours:
+            everybody = torch.ones(len(p), dtype=torch.bool, device=p.device)
+            mean, holders = others(p, everybody, edge // n_rows, edge % n_rows, n_rows)
+            share, extra = halves((holders > 0).to(p.dtype), mean)
+        told = add_rows_(torch.zeros_like(p), edge // n_rows, extra * (self.neighbours == "history"))
+        return params | {"edge": edge, "share": share, "extra": extra, "told": told}
+
+    def pair_logits(self, params: dict[str, Tensor], rows: Rows, pairs: Pairs) -> Tensor:
+        """Score pairs of a store's users and items by message passing along all edges of the store, (B,)."""
+        p, q = params["user"], rows["item"]
+        edge, share, extra = params["edge"], params["share"], params["extra"]
+        size = torch.bincount(edge // len(q), minlength=len(p))
+        along = share if self.neighbours == "history" else torch.ones_like(share)
+        history = params["told"] + F.embedding_bag(
+            edge % len(q), q, size.cumsum(0) - size, mode="sum", per_sample_weights=along
+        )  # the sum of h_j over I_u, (U, d)
+        wanted = pairs.user * len(q) + pairs.item
+        at = torch.searchsorted(edge, wanted).clamp_(max=len(edge) - 1)
+        own = (edge[at] == wanted).to(q.dtype)
+        known = torch.where(own > 0, share[at], 1.0), own[:, None] * extra[at]
+        mine, scored = self.vectors(q[pairs.item], own, *known)
+        theirs = p[pairs.user], history[pairs.user], mine[:, None], size[pairs.user].to(q.dtype), own[:, None]
+        return (user_vectors(*theirs)[:, 0] * scored).sum(1)
 
     def train_clients(
         self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,
@@ -170,6 +208,11 @@ class FedPerGNN(Backbone):
             update["item"], chunk.ids, chunk.n_rows, self.ldp, clients=chunk.clients, n_items=n_items, stream=stream
         )
         return replace(chunk, ids=ids, n_rows=n_rows), update | {"item": rows}
+
+
+def halves(matched: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
+    """Share and extra of share q + extra: (q + n) / 2 where ``matched`` (...) is 1, so that there is an n, else q."""
+    return 1 - matched / 2, matched[..., None] * neighbours / 2
 
 
 def user_vectors(p: Tensor, history: Tensor, heard: Tensor, size: Tensor, own: Tensor) -> Tensor:

@@ -36,9 +36,9 @@ class Model:
 AS = {"rounds": "epochs"}  # options whose name in a constructor is another
 
 
-def federated(name: str, original: Variant, fedsllm: Variant | None = None) -> Model:
-    """A model of one client, in its authors' form and, where it has one, in FedSLLM's."""
-    return Model("fedlib.backbones", name, {"original": original} | ({"fedsllm": fedsllm} if fedsllm else {}))
+def federated(name: str, original: Variant, **others: Variant) -> Model:
+    """A model of one client, in its authors' form and, where it has one, in FedSLLM's or that of its public code."""
+    return Model("fedlib.backbones", name, {"original": original, **others})
 
 
 def centralised(name: str, *options: str) -> Model:
@@ -47,26 +47,30 @@ def centralised(name: str, *options: str) -> Model:
 
 
 MODELS = {
-    "fedmf": federated("FedMF", Variant({}, "sgd", 1.0), Variant({"dim": 32}, "adam", 0.01)),
+    "fedmf": federated("FedMF", Variant({}, "sgd", 1.0), fedsllm=Variant({"dim": 32}, "adam", 0.01)),
     "fedncf": federated(
         "FedNCF",
         Variant({}, "adam", 0.01),
-        Variant({"dim": 32, "hidden": (128, 64), "gmf": 0, "dropout": 0.5}, "adam", 0.01),
+        fedsllm=Variant({"dim": 32, "hidden": (128, 64), "gmf": 0, "dropout": 0.5}, "adam", 0.01),
     ),
     "pfedrec": federated(
         "PFedRec",
         Variant({}, "sgd", 0.1),
-        Variant({"dim": 32, "hidden": (64, 32), "dropout": 0.5}, "adam", 0.01),
+        fedsllm=Variant({"dim": 32, "hidden": (64, 32), "dropout": 0.5}, "adam", 0.01),
     ),
     "fedneumf": federated(
         "FedNCF",
         Variant({"dim": 64, "hidden": (64, 32, 16), "gmf": 64}, "adam", 0.01),  # as FedMR counts it
     ),
-    "fedrap": federated("FedRAP", Variant({}, "sgd", 0.1)),
+    "fedrap": federated(
+        "FedRAP",
+        Variant({}, "sgd", 0.1),
+        code=Variant({"mu": 0.001, "ramp": "constant"}, "sgd", 1e-4),  # as its README runs it on MovieLens 100K
+    ),
     "fedavg": federated("FedAvg", Variant({}, "sgd", 0.1)),
     "fcf": federated("FCF", Variant({}, "sgd", 0.1)),
     "fcf-als": federated("FCFALS", Variant({}, "sgd", 0.1)),
-    "fedpergnn": federated("FedPerGNN", Variant({}, "sgd", 1.0)),
+    "fedpergnn": federated("FedPerGNN", Variant({}, "sgd", 1.0), fedsllm=Variant({"dim": 32}, "adam", 0.01)),
     "fedngcf": federated("FedNGCF", Variant({}, "adam", 0.004)),
     "random": centralised("Chance", "seed"),
     "popularity": centralised("Popularity"),
@@ -74,11 +78,39 @@ MODELS = {
     "bpr": centralised("BPR", "seed", "dim", "lr", "rounds"),
     "ngcf": centralised("NGCF", "seed", "dim", "lr", "rounds", "device"),
 }
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Where the class of a selector is."""
+
+    name: str
+
+    def load(self) -> Any:
+        """The class itself."""
+        return getattr(import_module("fedlib.select"), self.name)
+
+
+SELECTORS = {
+    "random": Selector("RandomSelection"),
+    "entropy": Selector("Entropy"),
+    "margin": Selector("Margin"),
+    "least": Selector("LeastConfidence"),
+    "softmax-entropy": Selector("SoftmaxEntropy"),
+    "hard-margin": Selector("HardestNegativeMargin"),
+    "label": Selector("LabelConfidence"),
+    "fedselect": Selector("FedSelect"),
+    "fale": Selector("FALE"),
+    "prototypes": Selector("PrototypeSelection"),
+    "cluster": Selector("PrototypeSelection"),
+}
+BY_PROTOTYPES = ("prototypes", "cluster")
 OF_STORES = ("fedngcf",)  # those whose clients are stores
+JOIN_STORES = ("fedmf", "fedncf", "fedneumf", "pfedrec", "fedavg", "fcf", "fedpergnn")  # those whose clients may be
 UNUSED = {  # options that mean nothing to a model, which has a way of its own to train
     "fcf-als": ("local_epochs", "batch", "negatives", "negatives_from", "optimizer", "weight_decay", "lr_items",
-                "grid_items"),
-    "fedngcf": ("negatives",),
+                "grid_items", "step_decay", "stop"),
+    "fedngcf": ("negatives", "step_decay", "stop"),
     "fedrap": ("items", "encoder"),  # it has two tables, and neither alone is what an item looks like
 }  # fmt: skip
 DEFAULT_LR = {"sgd": 0.1, "adam": 0.01}  # where a variant is trained with another optimiser than its own

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from fedlib.commands.models import MODELS
+from fedlib.commands.models import MODELS, SELECTORS
 from fedlib.errors import InputError
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -21,9 +21,12 @@ LARGEST = 2**31 - 1
 GROWTH = 1000
 GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
 ENCODER = "What reads the texts of --items semantic: sentence-t5, minilm, lsa, or a folder of your own."
+READINGS = ("hard_min", "literal_desc", "intent")
+LLM = "What writes prototypes: recorded, keyword, or a language model by name, folder or server."
+RECORD = "Another model's record: the cells with recorded prototypes, under its name."
 PROTECT = ("none", "secagg", "user-dp", "local-dp", "noise")
 PARTITIONS = ("random", "uniform", "beta")
-VARIANTS, POOLS = ("original", "fedsllm"), ("unobserved", "untouched")
+VARIANTS, POOLS = ("original", "fedsllm", "code"), ("unobserved", "untouched")
 T = TypeVar("T", "RunOptions", "TuneOptions", "ReproduceOptions")
 
 
@@ -148,6 +151,14 @@ class Options:
     local_only: Annotated[bool, switch("--local-only", "Share nothing: every client trains alone.")] = False
     items: Annotated[str, words("id", "semantic", help="Items start from random numbers, or from their texts.")] = "id"
     encoder: Annotated[str | None, text("NAME|DIR", ENCODER, "sentence-t5")] = None
+    select: Annotated[str, words("none", *SELECTORS, help="Which of its samples a client trains on.")] = "none"
+    ratio: Annotated[float | None, parsed(factor, "SHARE", "How many of them, in (0, 1]; for --select.", "none")] = None
+    reading: Annotated[str | None, words(*READINGS, help="How to read FedSLLM's score.", default="none")] = None
+    llm: Annotated[str | None, text("NAME|DIR|URL#MODEL", LLM, "none")] = None
+    prototypes: Annotated[Path | None, path("FILE", "Whose answers --llm recorded gives, not the package's.")] = None
+    n_prototypes: Annotated[int | None, whole("Prototypes at first.", least=5, most=15, default="10")] = None
+    update_every: Annotated[int | None, whole("Rounds between updates of the prototypes.", default="never")] = None
+    sampled: Annotated[bool, switch("--sampled", "Draw samples by their score, not the best of them.")] = False
     protocol: Annotated[str, words("loo99", "full", "ratio80", help="How the data is split and ranked.")] = "loo99"
     stores: Annotated[int | None, whole("Stores that hold the users, as clients.", default="none")] = None
     partition: Annotated[str | None, words(*PARTITIONS, help="Users to stores: by degree but for random.")] = None
@@ -180,11 +191,14 @@ class RunOptions(Options):
     lr: Annotated[float | None, parsed(rate, "NUMBER", "Learning rate.", "tuned, else by backbone")] = None
     lr_items: Annotated[float | None, parsed(rate, "NUMBER", "That of item vectors; needs --lr.", "by backbone")] = None
     table: Annotated[Path | None, path("FILE", "A table of `fedlib tune`, read in place of fedlib's own.")] = None
+    step_decay: Annotated[float, parsed(factor, "FACTOR", "That after each local step; needs --lr.")] = 1.0
+    stop: Annotated[float, parsed(decay, "NUMBER", "Change of loss that ends local epochs; needs --lr.")] = 0.0
     topk: Annotated[str, text("K,K,...", "The K of HR@K, NDCG@K and so on.")] = "5,10,20"
     protect: Annotated[str, words(*PROTECT, help="What may leave a device.")] = "none"
     clip: Annotated[float | None, parsed(rate, "NUMBER", "Bound of --protect on an update.", "by --protect")] = None
     dp_epsilon: Annotated[float | None, parsed(rate, "NUMBER", "Privacy of user-dp, local-dp.", "by --protect")] = None
     sampling: Annotated[str, words("fixed", "poisson", help="How a round's clients are drawn.")] = "fixed"
+    own_tables_in: Annotated[Path | None, path("DIR", "A folder for clients' own item tables, not memory.")] = None
     checkpoint: Annotated[Path | None, path("DIR", "A folder to save the state in.")] = None
     checkpoint_every: Annotated[int, whole("Rounds between two checkpoints.")] = 10
     resume: Annotated[bool, switch("--resume", "Go on from the newest checkpoint, where there is one.")] = False
@@ -212,6 +226,7 @@ class ReproduceOptions:
     tune: Annotated[bool, switch("--tune", "Choose the cells' rates on validation data first, where none are.")] = False
     jobs: Annotated[int, whole("Runs side by side, each on one thread.", most=1024)] = 2
     device: Annotated[str, words("auto", "cpu", "cuda", help="Where to train.")] = "auto"
+    prototypes: Annotated[Path | None, path("FILE", RECORD)] = None
     results: Annotated[Path | None, path("DIR", "The folder of the finished rows.")] = None
     rates: Annotated[Path | None, path("FILE", "The table of chosen rates, in place of fedlib's own.")] = None
     given: frozenset[str] = frozenset()

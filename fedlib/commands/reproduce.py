@@ -30,22 +30,29 @@ from fedlib.metrics import Ranking
 from fedlib.options import named, plain
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.faults import FAULTS
-from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS
+from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS, by_another_model
+from fedlib.reproduce.fedsllm_data import table1
 from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.privacy import PRIVACY
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
+from fedlib.result import Result
 
 TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, VARIANTS)}
+COUNTED = {"fedsllm.table1": table1}  # tables that need no run
 
 
 def reproduce(options: ReproduceOptions) -> None:
     """Run what is not finished, several runs side by side, and note each row as soon as it is known."""
+    if options.table in COUNTED:
+        print(COUNTED[options.table]().T.to_string())
+        return
     if options.table not in TABLES:
-        known = ", ".join(f"{table.name} ({table.title})" for table in TABLES.values())
+        known = ", ".join([*(f"{table.name} ({table.title})" for table in TABLES.values()), *COUNTED])
         raise InputError(f"There is no table {options.table!r}; there is {known}.")
     table = TABLES[options.table]
-    cells = chosen(table, options.cells)
+    asked = table if options.prototypes is None else by_another_model(table, options.prototypes)
+    cells = chosen(asked, options.cells)
     folder = options.results or HERE
     check_folder("--results", folder)
     path = results_file(folder, table.name, options.dataset)
@@ -62,7 +69,7 @@ def reproduce(options: ReproduceOptions) -> None:
         for done in as_completed([pool.submit(run_cell, cell, job, rates.get(cell.name)) for job, cell in waiting]):
             row = done.result()
             rows = [old for old in rows if (old["cell"], old["seed"]) != (row["cell"], row["seed"])] + [row]
-            save(path, table, rows)
+            save(path, (*table.cells, *asked.cells), rows)
             print(describe(row), flush=True)
 
 
@@ -99,8 +106,9 @@ def run_options(cell: Cell, options: ReproduceOptions, seed: int) -> RunOptions:
         {"device"} & options.given if model.variants or "device" in model.options else set()
     )
     found = RunOptions(
-        dataset=options.dataset, seed=seed, device=options.device, given=frozenset(given), **cell.options
-    )
+        dataset=options.dataset, seed=seed, device=options.device, given=frozenset(given),
+        prototypes=options.prototypes, **cell.options,
+    )  # fmt: skip
     check_combination(found)
     return found
 
@@ -180,6 +188,8 @@ def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None)
             ranking = result.ranking()
     row = {"cell": cell.name, "seed": options.seed, "options": dict(cell.options), "users": cell.users}
     row |= circumstances(cell)
+    if not is_centralised(options):
+        row |= chosen_by_run(options, report, result)
     if cell.faults is not None:
         shown = exposure(result.state, result.backbone, split, k=10)
         row["exposure"] = float(shown[cell.faults.target]) / split.data.n_users
@@ -189,6 +199,13 @@ def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None)
     row |= {"seconds": report["seconds"] | {"cpu": time.process_time() - cpu}}
     kept = ("device", "threads", "versions", "data_sha256", "test_sha256")
     return row | {name: report[name] for name in kept}
+
+
+def chosen_by_run(options: RunOptions, report: dict[str, Any], result: Result) -> Row:
+    """What a run found out beside its metrics: the round it kept, what read and wrote texts, how much it looked at."""
+    found: Row = {} if options.best is None else {"round": result.state.round}
+    found |= {name: report["config"][name] for name in ("encoder", "prototypes") if report["config"].get(name)}
+    return found if options.select == "none" else found | {"coverage": report["history"][-1]["coverage"]}
 
 
 def plain_ranks(ranking: Ranking) -> list[float | None]:
@@ -207,13 +224,15 @@ def bytes_of(report: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def save(path: Path, table: Table, rows: Sequence[Row]) -> None:
-    """Write all rows, in the order of the table's cells; whoever reads sees the old file or all of the new one."""
-    order = {cell.name: place for place, cell in enumerate(table.cells)}
+def save(path: Path, cells: Sequence[Cell], rows: Sequence[Row]) -> None:
+    """Write all rows, in the order of the ``cells``; whoever reads sees the old file or all of the new one."""
+    order = {cell.name: place for place, cell in enumerate(cells)}
     ordered = sorted(rows, key=lambda row: (order.get(row["cell"], len(order)), row["seed"]))
     path.parent.mkdir(exist_ok=True)
     new = path.with_suffix(".new")
-    new.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in ordered), encoding="utf-8")
+    new.write_text(
+        "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered), encoding="utf-8"
+    )
     os.replace(new, path)
 
 

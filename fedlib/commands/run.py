@@ -16,11 +16,11 @@ from fedlib.commands.options import RunOptions, cutoffs, flag
 from fedlib.commands.report import Seconds, make_report, plain_rows, summary
 from fedlib.commands.training import (
     build_backbone,
-    build_items,
     check_combination,
     default_lr,
     is_centralised,
     local_training,
+    places,
     protection,
     read_split,
     setting,
@@ -69,6 +69,9 @@ def check(options: RunOptions) -> None:
     protection(options)
     if options.lr_items is not None and options.lr is None:
         raise InputError("--lr-items needs --lr, so that no given rate is mixed with a tuned one.")
+    for name in ("step_decay", "stop"):
+        if name in options.given and options.lr is None:
+            raise InputError(f"{flag(name)} needs --lr: rates were tuned without it.")
     if options.lr is not None and options.table is not None:
         raise InputError("--table is read where --lr is not given: leave out one of the two.")
     for name in ("resume", "checkpoint_every"):
@@ -99,18 +102,21 @@ def federated(
 ) -> tuple[dict[str, Any], Result]:
     """The report of a federated run, and its result; ``also`` are arguments of ``federate`` beside the options."""
     local = local_training(options, split, backbone, rate.lr, rate.lr_items)
-    items = build_items(options, split.data, backbone)
+    chosen = places(options, split.data, backbone)
+    items = chosen["items"]
     prepared = time.perf_counter() - began
     result = train(
         options, split, backbone, local, ks=cutoffs(options.topk), evaluate_every=options.evaluate_every,
         checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every, resume=options.resume,
-        items=items, **{"protect": protection(options), "sampling": options.sampling} | also,
+        own_tables_in=options.own_tables_in, **chosen,
+        **{"protect": protection(options), "sampling": options.sampling} | also,
     )  # fmt: skip
     history = plain_rows(result.history)
     config = {
         "variant": options.variant or "original", "local_only": options.local_only, "rounds": options.rounds,
         "stores": options.stores, "partition": (options.partition or "random") if options.stores else None,
         "executor": options.executor, "chunk": result.chunk, "settings": rate.source, "items": options.items,
+        "prototypes": getattr(getattr(chosen["select"], "prototypes", None), "source", None),
     } | (items.space.about() if items else {})  # fmt: skip
     config |= {"model" if name == "backbone" else name: value for name, value in result.config.items()}
     evaluations = [row["seconds_evaluate"] for row in history if row["seconds_evaluate"] is not None]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fedlib.backbones import Backbone
-from fedlib.commands.models import DEFAULT_LR, MODELS, OF_STORES, UNUSED, Variant
+from fedlib.commands.models import DEFAULT_LR, JOIN_STORES, MODELS, OF_STORES, UNUSED, Variant
 from fedlib.commands.options import Options, RunOptions, flag
+from fedlib.commands.selecting import build_selection, check_selection
 from fedlib.data import load
 from fedlib.data.interactions import Dataset, Split
 from fedlib.data.partition import at_random, by_degree
@@ -54,9 +56,12 @@ def check_combination(options: Options) -> None:
         raise InputError(
             f"--variant {options.variant}: --backbone {options.backbone} has only {', '.join(model.variants)}."
         )
-    if (options.stores is None) == (options.backbone in OF_STORES):
-        told = "needs --stores N" if options.stores is None else "is the model of one user: leave out --stores"
-        raise InputError(f"--backbone {options.backbone} {told}.")
+    if options.stores is None and options.backbone in OF_STORES:
+        raise InputError(f"--backbone {options.backbone} needs --stores N.")
+    if options.stores is not None and options.backbone not in OF_STORES + JOIN_STORES:
+        raise InputError(
+            f"--backbone {options.backbone} cannot be trained by stores for their users: leave out --stores."
+        )
     if options.partition is not None and options.stores is None:
         raise InputError("--partition needs --stores N.")
     if options.encoder is not None and options.items != "semantic":
@@ -64,6 +69,7 @@ def check_combination(options: Options) -> None:
     if options.encoder is not None and not (options.encoder in ENCODERS or Path(options.encoder).is_dir()):
         known = ", ".join(ENCODERS)
         raise InputError(f"--encoder {options.encoder}: there is no such folder, and by name there is only {known}.")
+    check_selection(options)
     if options.executor == "loop" and options.chunk is not None:
         raise InputError("--chunk is for --executor vectorized: the loop trains one client at a time.")
 
@@ -146,14 +152,17 @@ def local_training(
     """How a client trains, with nothing left to a convention."""
     local = LocalTraining(options.local_epochs, options.batch, options.negatives, options.negatives_from, lr, lr_items,
                           optimizer(options), options.weight_decay, options.lr_decay)  # fmt: skip
+    if isinstance(options, RunOptions):
+        local = replace(local, step_decay=options.step_decay, stop=options.stop)
     return resolved(local, split, backbone, options.clients_per_round)
 
 
 def setting(options: Options, split: Split, backbone: Backbone) -> Row:
     """What a row of the table of tuned rates says about the run it was made for (see :mod:`fedlib.settings`)."""
-    same_name = ("dataset", "backbone", "local_only", "items", "protocol", "clients_per_round", "local_epochs", "batch",
-                 "negatives", "weight_decay", "lr_decay", "rounds", "seed", "split_seed", "stores",
-                 "partition", "best")  # fmt: skip
+    same_name = ("dataset", "backbone", "local_only", "items", "select", "ratio", "reading", "llm", "n_prototypes",
+                 "update_every", "sampled", "protocol", "clients_per_round", "local_epochs", "batch", "negatives",
+                 "weight_decay", "lr_decay", "rounds", "seed", "split_seed", "stores", "partition",
+                 "best")  # fmt: skip
     return {name: getattr(options, name) for name in same_name} | {
         "variant": options.variant or "original",
         "optimizer": optimizer(options),
@@ -162,6 +171,12 @@ def setting(options: Options, split: Split, backbone: Backbone) -> Row:
         "evaluate_every": options.evaluate_every if options.best else None,
         "encoder": encoder_name(options),
     }
+
+
+def places(options: Options, data: Dataset, backbone: Backbone) -> dict[str, Any]:
+    """The loop's places behind --items and --select, as arguments of ``federate``."""
+    items = build_items(options, data, backbone)
+    return {"items": items, "select": build_selection(options, data, items)}
 
 
 def protection(options: RunOptions) -> Place | None:

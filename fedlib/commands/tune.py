@@ -15,10 +15,10 @@ from fedlib.commands.files import check_file, write_json
 from fedlib.commands.options import GROWTH, TuneOptions, numbers
 from fedlib.commands.training import (
     build_backbone,
-    build_items,
     check_combination,
     is_centralised,
     local_training,
+    places,
     read_split,
     setting,
     threads,
@@ -95,13 +95,10 @@ def try_one(
     """The validation metric after the round that is kept; None where training diverges."""
     local = local_training(options, split, backbone, lr, lr_items)
     ks = {int(metric.partition("@")[2]) for metric in (options.metric, options.best) if metric}
-    items, every = (
-        build_items(options, split.data, backbone),
-        options.evaluate_every if options.best else options.rounds,
-    )
+    every = options.evaluate_every if options.best else options.rounds
+    how = places(options, split.data, backbone) | {"protect": protect}
     try:
-        result = train(options, split, backbone, local, items=items, ks=tuple(sorted(ks)), evaluate_every=every,
-                       protect=protect)  # fmt: skip
+        result = train(options, split, backbone, local, ks=tuple(sorted(ks)), evaluate_every=every, **how)
     except DivergedError:
         return None
     return result.valid_metrics[options.metric]

@@ -106,11 +106,12 @@ def align(weights: Weights, x: Tensor, table: Tensor, touched: Tensor, steps: in
     """The encoder after so many full-batch steps of Adam on Eq. 16, towards the trained item vectors ``table`` (n, d).
 
     x (n, d_plm); touched (n,) bool: whether any client has updated the item. Only the encoder moves; ``table`` is
-    frozen. Adam is a new one each time, so where nothing is touched nothing moves.
+    frozen. Adam is a new one each time, so where nothing is touched nothing moves. It computes where
+    ``weights`` lie.
     """
-    device = x.device
-    leaves = {name: value.detach().to(device).clone().requires_grad_() for name, value in weights.items()}
-    goal, mask = table.detach().to(device, x.dtype), touched.to(device, x.dtype)
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
+    x = x.to(leaves["linear0.weight"].device)
+    goal, mask = table.detach().to(x), touched.to(x)
     adam = torch.optim.Adam(leaves.values(), lr=lr)
     with torch.enable_grad():
         for _ in range(steps):

@@ -56,6 +56,16 @@ def digest(facts: Any, *tensors: Tensor) -> str:
     return whole.hexdigest()
 
 
+def hash_of(folder: Path) -> str:
+    """SHA-256 of the names and contents of all files under ``folder``, such as a model's."""
+    whole = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return whole.hexdigest()
+
+
 def cached(kind: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors of that ``key``: read back, or made and kept.
 
@@ -68,12 +78,12 @@ def cached(kind: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[s
         lock = path.with_suffix(".lock").open("a")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (found := _read(path, key)) is not None:
-            return found
-        made = make()
-        with _explained(path.parent):
-            save_tensors(path, made, {"key": key, "content": _content(made)})
-        return made
+        if (tensors := _read(path, key)) is None:
+            tensors = make()
+            with _explained(path.parent):
+                save_tensors(path, tensors, {"key": key, "content": _content(tensors)})
+    # A file's numbers do not lie in memory as torch's own do, and products would differ in their last digits.
+    return {name: value.contiguous().clone() for name, value in tensors.items()}
 
 
 def _read(path: Path, key: str) -> dict[str, Tensor] | None:

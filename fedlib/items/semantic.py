@@ -16,6 +16,8 @@ from fedlib.items.cache import Encoder, cached, digest, encoded
 from fedlib.items.table import ItemTable
 from fedlib.items.texts import item_texts
 
+FORM = "encoder, decoder, losses and codes"  # what a kept autoencoder is made of; another form is another file
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SemanticSpace:
@@ -57,24 +59,23 @@ class SemanticSpace:
         def train() -> dict[str, Tensor]:
             weights, decoder, losses = pretrain(x, widths, steps, lr, seed)
             parts = {f"encoder/{name}": w for name, w in weights.items()}
-            return parts | {f"decoder/{name}": w for name, w in decoder.items()} | {"losses": losses}
+            parts |= {f"decoder/{name}": w for name, w in decoder.items()}
+            return parts | {"losses": losses, "codes": encode(weights, x)}
 
-        kept = cached("autoencoders", digest(trained, x), train)
+        kept = cached("autoencoders", digest([FORM, trained], x), train)
         weights, decoder = (
             {name.partition("/")[2]: w for name, w in kept.items() if name.startswith(half)}
             for half in ("encoder/", "decoder/")
         )
-        return cls(texts, encoder, x, weights, decoder, encode(weights, x), kept["losses"], trained)
+        return cls(texts, encoder, x, weights, decoder, kept["codes"], kept["losses"], trained)
 
     def embed(self, texts: Sequence[str], weights: Weights | None = None) -> Tensor:
         """e^p = E_AE(F_PLM(p)), FedSLLM's Eq. 7: the codes of J other texts, (J, d).
 
         ``weights``: the encoder after an alignment, in the place of the pre-trained one.
         """
-        x = encoded(self.encoder, texts)
         own = self.weights if weights is None else weights
-        device = own["linear0.weight"].device
-        return encode(own, x.to(device))
+        return encode(own, encoded(self.encoder, texts).to(own["linear0.weight"].device))
 
     def about(self) -> dict[str, Any]:
         """What a result says about the space it used: encoder, training, what is lost, and how long the codes are.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fedlib.errors import InputError
+from fedlib.items.cache import hash_of
 from fedlib.items.shim import ensure_torchvision
 
 SENTENCE_T5 = "sentence-transformers/sentence-t5-base"
@@ -42,7 +43,7 @@ class SentenceEncoder:
         """The name with the commit it was fetched at, or a hash of the folder's files."""
         folder = _folder(self.name_or_path)
         if folder is not None:
-            return f"folder {_hash_of(folder)}"
+            return f"folder {hash_of(folder)}"
         if (commit := _commit(self.name_or_path)) is None:
             _ = self._model  # fetches it
             commit = _commit(self.name_or_path)
@@ -112,15 +113,6 @@ def _folder(name_or_path: str) -> Path | None:
     if folder.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
         raise InputError(f"{folder} is no folder: {INSTEAD}")
     return None
-
-
-def _hash_of(folder: Path) -> str:
-    """SHA-256 of the names and contents of all files under ``folder``."""
-    whole = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
-    return whole.hexdigest()
 
 
 def _commit(name: str) -> str | None:

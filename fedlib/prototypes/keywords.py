@@ -26,11 +26,14 @@ SMALLEST = 4  # items that can be split in two
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do with J prototypes: pairs to merge, ones to split, and whether to introduce one; the rest is kept."""
+    """What to do with J prototypes: pairs to merge, ones to split, and items (n,) bool to introduce one for, or none.
+
+    The rest is kept.
+    """
 
     merge: tuple[tuple[int, int], ...]
     split: tuple[int, ...]
-    introduce: bool
+    introduce: Tensor
 
 
 class KeywordPrototyper:
@@ -64,21 +67,18 @@ class KeywordPrototyper:
         far = best < best.mean() - FAR * best.std()
         spreads = spread(best, label, len(feedback.texts))
         todo = plan(percentages(feedback.counts), cosines(feedback.vectors, feedback.vectors), spreads, label, far)
-        if todo.introduce:
-            label = label.masked_fill(far, len(feedback.texts))
-        groups = _changed(todo, feedback, label, space.x)
-        if todo.introduce:
-            groups.append((_members(far), None, ""))
+        groups = _changed(todo, feedback, label.masked_fill(todo.introduce, len(feedback.texts)), space.x)
+        split = sum(instead == "" for _, _, instead in groups)
+        introduce = bool(todo.introduce.any())
+        if introduce:
+            groups.append((_members(todo.introduce), None, ""))
         kept = {place: text for place, (_, text, _) in enumerate(groups) if text is not None}
         names = Terms(data).names([items for items, _, _ in groups], kept)
-        if todo.introduce and any(names[-1].startswith(f"{name},") for name in names):
+        if introduce and any(names[-1].startswith(f"{name},") for name in names):
             names[-1] = ""  # a narrower name of a kind that has a prototype: it is represented
         found = dict.fromkeys(name or instead for name, (_, _, instead) in zip(names, groups, strict=True))
-        introduced = int(todo.introduce and names[-1] != "")
-        note = (
-            f"Kept {len(kept)} prototypes, merged {2 * len(todo.merge)}, split {len(todo.split)} and introduced "
-            f"{introduced}."
-        )
+        done = f"Kept {len(kept)} prototypes, merged {2 * len(todo.merge)}, split {split}"
+        note = f"{done} and introduced {int(introduce and names[-1] != '')}."
         return tuple(filter(None, found)), note
 
 
@@ -90,7 +90,7 @@ def _changed(todo: Plan, feedback: Feedback, label: Tensor, x: Tensor) -> list[t
         items = _members(label == j)
         if j in partner:
             groups.append((_members((label == j) | (label == partner[j])), None, text))
-        elif j in todo.split:
+        elif j in todo.split and len(x[items.to(x.device)].unique(dim=0)) > 1:
             half = kmeans(x[items.to(x.device)], 2, feedback.round, "split")[1].cpu()
             groups += [(items[half == 0], None, text), (items[half == 1], None, "")]
         elif j not in partner.values():
@@ -106,7 +106,7 @@ def plan(shares: Sequence[int], overlap: Tensor, spreads: Tensor, label: Tensor,
     - *split* one of high usage (over two fair shares) that is coarse: its items lie further from it than the median of
       ``spreads`` (J,), and there are at least four of them;
     - *introduce* one where a kind of item is under-represented: the items that are ``far`` (n,) bool from every
-      prototype are at least half a fair share of all;
+      prototype, and are not split from one, are at least half a fair share of all;
     - *keep* the rest, word for word.
 
     There are never fewer prototypes than 5 nor more than 15; merging comes first, then splitting by usage.
@@ -117,12 +117,13 @@ def plan(shares: Sequence[int], overlap: Tensor, spreads: Tensor, label: Tensor,
     pairs = [(j, near) for j, near in enumerate(nearest) if j < near and nearest[near] == j and low[j] and low[near]]
     merge = tuple(pairs[: max(0, count - BOUNDS[0])])
     room = max(0, BOUNDS[1] - count + len(merge))
-    sizes = torch.bincount(label[~far], minlength=count)
+    sizes = torch.bincount(label, minlength=count)
     coarse = (spreads > spreads.nanmedian()) & (sizes >= SMALLEST)
     often = [j for j in sorted(range(count), key=lambda j: -shares[j]) if shares[j] > HIGH * fair and coarse[j]]
     split = tuple(often[:room])
-    introduce = len(split) < room and 100 * int(far.sum()) >= LOW * fair * len(far)
-    return Plan(merge, split, introduce)
+    rest = far & ~torch.isin(label, torch.tensor(split, dtype=label.dtype))
+    enough = len(split) < room and 100 * int(rest.sum()) >= LOW * fair * len(far)
+    return Plan(merge, split, rest & enough)
 
 
 def nearest(table: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:

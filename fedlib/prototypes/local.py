@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from fedlib.errors import InputError
-from fedlib.items.cache import cached, digest
+from fedlib.items.cache import cached, digest, hash_of
 from fedlib.items.shim import ensure_torchvision
 from fedlib.options import pick_device
 from fedlib.prototypes.chat import Chat
@@ -48,12 +47,7 @@ class ChatModel(Chat):
         folder = Path(self.name_or_path)
         if not folder.is_dir():
             return str(self._transformers("AutoConfig")._commit_hash)
-        whole = hashlib.sha256()
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
-        return whole.hexdigest()
+        return hash_of(folder)
 
     def _generate(self, messages: Messages, device: torch.device) -> str:
         model = self._model.to(device)

@@ -15,14 +15,14 @@ from fedlib.prototypes.chat import Chat
 from fedlib.prototypes.prompts import Messages
 from fedlib.prototypes.summary import plain
 
-MOST_BYTES = 1 << 20  # of a response
+MOST_BYTES = 1 << 18  # of a response
 
 
 class ChatServer(Chat):
     """The model called ``model`` at ``url``, such as ``http://localhost:8000/v1``; temperature 0.
 
     What is sent to the server is the prompt: categories and counts, and no interaction. ``key_from`` is the name of the
-    environment variable that holds the key, for a server that wants one. An answer has ``timeout`` seconds and 1 MiB.
+    environment variable that holds the key, for a server that wants one. An answer has ``timeout`` seconds and 256 KiB.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class ChatServer(Chat):
         return content
 
     def _read(self, response: requests.Response, until: float) -> bytes:
-        content = b""
-        for piece in response.iter_content(1 << 14):
-            content += piece
+        content = bytearray()
+        for byte in response.iter_content(1):  # more at once would wait for a server that sends them drop by drop
+            content += byte
             if len(content) > MOST_BYTES:
                 raise InputError(f"{self._name()} sent more than {MOST_BYTES:,} bytes, the most that is read")
             if time.monotonic() > until:
                 raise InputError(f"{self._name()} took more than {self.timeout:g} seconds to answer")
-        return content
+        return bytes(content)
 
     def _key(self) -> dict[str, str]:
         if self.key_from is None:

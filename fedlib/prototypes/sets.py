@@ -54,6 +54,10 @@ class TextPrototypes:
         """Who writes the prototypes."""
         return self.model.source
 
+    def __repr__(self) -> str:  # stands in a result's settings and says whether a checkpoint is of the same run
+        told = f"{self.source}, count={self.count}, counts_mean={self.counts_mean}"
+        return f"TextPrototypes({told}, {self.data.name}, {self.space})"
+
     def first(self, seed: int) -> PrototypeSet:
         """The prototypes before there is feedback. Raises :class:`InputError` if none can be had."""
         texts, note = self.model.first(self.data, self.space, _checked(self.count), seed)
@@ -83,6 +87,9 @@ class ClusterPrototypes:
 
     def __init__(self, space: SemanticSpace, count: int = COUNT) -> None:
         self.space, self.count = space, count
+
+    def __repr__(self) -> str:
+        return f"ClusterPrototypes(count={self.count}, {self.space})"
 
     def first(self, seed: int) -> PrototypeSet:
         """The centres (J, d) of the codes of the items."""

@@ -6,16 +6,21 @@ silent (see the ambiguity log): the round, the learning rates and FedSLLM's read
 validation data, one choice for all metrics; negatives are drawn from all that a client has not trained on, held-out
 items among them, and the variant that spares those stands in a table of its own.
 
-The paper's own language models are rows that nobody ran, unless exactly those models wrote the prototypes.
+The paper's own language models are rows that nobody ran, unless exactly those models wrote the prototypes:
+`fedlib reproduce fedsllm.table2 --prototypes FILE` runs them from a record of their answers.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fedlib.errors import InputError
+from fedlib.prototypes.recorded import read as read_record
 from fedlib.reproduce.cells import Cell, Grid, Table
 
 BACKBONES = ("fedncf", "fedmf", "pfedrec", "fedpergnn")
@@ -33,6 +38,7 @@ SELECTORS: dict[str, dict[str, Any]] = {
     **{f"keyword/{reading}": {"select": "prototypes", "llm": "keyword", "reading": reading} for reading in READINGS},
     **{f"cluster/{reading}": {"select": "cluster", "reading": reading} for reading in READINGS},
 }
+THEIRS = {"Qwen/Qwen2.5-1.5B-Instruct": "qwen", "meta-llama/Meta-Llama-3-8B-Instruct": "llama"}  # the paper's models
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 PAPER = Path(__file__).parent / "papers" / "fedsllm.json"
 
@@ -44,8 +50,14 @@ def options_of(backbone: str, selector: str | None, ratio: float = 0.1, **other:
 
 
 def rated_as(selector: str | None) -> str | None:
-    """The selector under which a selector's rates are chosen."""
-    return "entropy" if selector in BY_LOSS else selector
+    """The selector under which a selector's rates are chosen.
+
+    Prototypes of other sources take those of the recorded ones, so that a reading differs in nothing but the source.
+    """
+    if selector is None or selector in BY_LOSS:
+        return selector and "entropy"
+    source, _, reading = selector.partition("/")
+    return f"recorded/{reading}" if source in ("keyword", "cluster") else selector
 
 
 def cell(name: str, backbone: str, selector: str | None, **other: Any) -> Cell:
@@ -87,6 +99,27 @@ def variants() -> Iterator[Cell]:
             yield cell(f"updated/{backbone}/keyword/{reading}", backbone, f"keyword/{reading}", **updated)
             yield cell(f"updated/{backbone}/cluster/{reading}", backbone, f"cluster/{reading}", **updated)
     yield cell("updated/fedncf/recorded/intent", "fedncf", "recorded/intent", update_every=50)
+
+
+def by_another_model(table: Table, record: Path) -> Table:
+    """The table's cells with recorded prototypes, as those of the model behind another ``record``, with their rates.
+
+    FedSLLM's own two models get the names of their rows. Raises InputError for a record of several models or of none,
+    and for a table without such cells.
+    """
+    models = {entry["model"] for entry in read_record(record)}
+    if len(models) != 1:
+        raise InputError(f"{record} has answers of {len(models)} models, and a row is one model's: split the record.")
+    (model,) = models
+    name = THEIRS.get(model, re.sub(r"[^a-z0-9.]+", "-", model.lower()).strip("-"))
+    cells = tuple(
+        replace(cell, name=cell.name.replace("recorded", name), rates=cell.rates or cell.options)
+        for cell in table.cells
+        if cell.options.get("llm") == "recorded"
+    )
+    if not cells:
+        raise InputError(f"{table.name} has no cells with recorded prototypes: leave out --prototypes.")
+    return replace(table, cells=cells)
 
 
 def paper() -> Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]:

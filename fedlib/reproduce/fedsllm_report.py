@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fedlib.errors import InputError
-from fedlib.reproduce.fedsllm import READINGS, paper
+from fedlib.reproduce.fedsllm import READINGS, THEIRS, paper
 from fedlib.reproduce.results import Row, per_user
 from fedlib.stats import paired_bootstrap
 
@@ -16,8 +16,9 @@ CHOICE = "NDCG@10"  # what decides between readings, on validation data
 PRINTED = {  # our row -> the paper's; several readings of one row share its place
     "base": "Base", "random": "Random", "entropy": "Entropy", "margin": "Margin", "least": "Least",
     "fedselect": "FedSelect", "fale": "FALE", "recorded": None, "keyword": None, "cluster": "Ours-Cluster",
+    "qwen": "Ours-Qwen", "llama": "Ours-LLaMa",
 }  # fmt: skip
-NOT_RUN = ("Ours-Qwen", "Ours-LLaMa")
+BY_PROTOTYPES = ("recorded", "keyword", "cluster", *THEIRS.values())
 
 
 def runs(rows: Sequence[Row], cell: str) -> list[Row]:
@@ -38,10 +39,13 @@ def chosen_reading(rows: Sequence[Row], backbone: str, prototypes: str) -> str:
     return max(there, key=lambda name: mean(rows, f"{backbone}/{prototypes}/{name}", CHOICE, "valid_metrics"))
 
 
-def cell_of(rows: Sequence[Row], backbone: str, row: str) -> str:
-    """The cell behind one of the rows of ``PRINTED``: for FedSLLM's, the reading that validation chose."""
-    own = row in ("recorded", "keyword", "cluster")
-    return f"{backbone}/{row}/{chosen_reading(rows, backbone, row)}" if own else f"{backbone}/{row}"
+def cell_of(rows: Sequence[Row], backbone: str, row: str) -> str | None:
+    """The cell behind a row of ``PRINTED``, with the reading that validation chose; None if it was not run."""
+    if row not in BY_PROTOTYPES:
+        return f"{backbone}/{row}" if runs(rows, f"{backbone}/{row}") else None
+    if not any(runs(rows, f"{backbone}/{row}/{reading}") for reading in READINGS):
+        return None
+    return f"{backbone}/{row}/{chosen_reading(rows, backbone, row)}"
 
 
 def users(rows: Sequence[Row], cell: str, metric: str) -> np.ndarray:
@@ -62,14 +66,10 @@ def beside(rows: Sequence[Row], backbone: str, dataset: str, metric: str = "HR@1
     table = {}
     for row, name in PRINTED.items():
         cell = cell_of(rows, backbone, row)
-        less = paired_bootstrap(users(rows, cell, metric), base)
-        table[row] = {
-            "reading": cell.rpartition("/")[2] if cell.count("/") == 2 else "",
-            "ours": 100 * mean(rows, cell, metric),
-            "less base": 100 * less.mean_difference,
-            "low": 100 * less.low,
-            "high": 100 * less.high,
-            "paper": theirs(name),
-        }
-    table |= {name: {"reading": "not run", "paper": theirs(name)} for name in NOT_RUN}
-    return pd.DataFrame.from_dict(table, orient="index").rename_axis("row")
+        table[row] = {"reading": "not run" if cell is None else cell.partition(f"/{row}/")[2], "paper": theirs(name)}
+        if cell is not None:
+            less = paired_bootstrap(users(rows, cell, metric), base)
+            differences = {"less base": less.mean_difference, "low": less.low, "high": less.high}
+            table[row] |= {"ours": 100 * mean(rows, cell, metric)} | {n: 100 * v for n, v in differences.items()}
+    columns = ["reading", "ours", "less base", "low", "high", "paper"]
+    return pd.DataFrame.from_dict(table, orient="index", columns=columns).rename_axis("row")

@@ -1,4 +1,4 @@
-r"""What protection costs: FedMF and FedNCF under user-level and local differential privacy, and under plain noise.
+r"""What protection costs: models under user-level and local differential privacy, and under plain noise.
 
 One setting, that of the leaderboard's first part: leave-one-out against 99 sampled items, training negatives from all
 that a client has not trained on, all clients in each of 100 rounds, and the learning rates that were chosen for the run
@@ -8,8 +8,8 @@ whoever reads the rows takes the one that is best on *validation* items, and see
 Local differential privacy is stated for each number in each round, with pseudo-interacted items as FedPerGNN has them.
 Plain noise has no guarantee; its variances are those of the uploaded differences. FedMR's Table 4 adds a variance of .1
 to *gradients*, which on a difference made with the learning rate :math:`\eta` is :math:`.1\,\eta^2`: 1000 for the
-rate of 100 that the items have here. Secure aggregation has no row: its sums, and so its run, are those without
-protection but for the rounding (``tests/backbones/test_contract.py``).
+rate of 100 that the items have here. Runs without protection are rows of the leaderboard. Secure aggregation has no
+row: its sums, and so its run, are those without protection but for the rounding (``tests/backbones/test_contract.py``).
 """
 
 from __future__ import annotations
@@ -22,37 +22,51 @@ from fedlib.reproduce.cells import Cell, Grid, Table
 from fedlib.reproduce.leaderboard import FEDERATED, SETTINGS
 
 HOW, METRIC = SETTINGS["loo99/unobserved"]
-EPSILONS = (2, 8, 32, 128)
-CLIPS = {"fedmf": (1.0, 3.16, 10.0), "fedncf": (0.1, 0.316, 1.0)}
-PROTECTIONS: dict[str, Place | None] = {
-    "none": None,
-    **{f"noise/{variance:g}": PlainNoise(variance=variance) for variance in (0.1, 10, 1000)},
-    **{
-        f"local-dp/{epsilon}/{clip:g}": LocalDP(clip=clip, scale=2 * clip / epsilon)
-        for epsilon in (1, 8)
-        for clip in (0.1, 1.0)
-    },
+SHARED: dict[str, Any] = {"topk": "5,10,20"}
+
+
+def user_dp(epsilons: tuple[float, ...], clips: tuple[float, ...]) -> dict[str, Place]:
+    """User-level differential privacy with each bound on an update's norm, by name."""
+    return {
+        f"user-dp/{epsilon:g}/{clip:g}": UserLevelDP(clip=clip, epsilon=epsilon)
+        for epsilon in epsilons
+        for clip in clips
+    }
+
+
+def local_dp(epsilons: tuple[float, ...], clips: tuple[float, ...]) -> dict[str, Place]:
+    """Local differential privacy of each number with each bound on a number, by name."""
+    return {
+        f"local-dp/{epsilon:g}/{clip:g}": LocalDP(clip=clip, scale=2 * clip / epsilon)
+        for epsilon in epsilons
+        for clip in clips
+    }
+
+
+def noise(*variances: float) -> dict[str, Place]:
+    """Plain noise of each variance, by name."""
+    return {f"noise/{variance:g}": PlainNoise(variance=variance) for variance in variances}
+
+
+PROTECTIONS: dict[str, dict[str, Place]] = {
+    "fedmf": user_dp((2, 8, 32, 128), (1.0, 3.16, 10.0))
+    | user_dp((32, 128), (31.6,))
+    | noise(0.1, 1000)
+    | local_dp((1, 8), (0.1,)),
+    "fedavg": noise(0.1),
+    "fcf": noise(0.1),
+    "fedncf": user_dp((8,), (0.1, 0.316, 1.0)) | noise(0.1),
 }
 
 
 def cells() -> tuple[Cell, ...]:
     """The rows that train nothing, then each model under each protection."""
-    found = [
-        Cell(name, {"backbone": name, "protocol": HOW["protocol"], "topk": "5,10,20"})
-        for name in ("random", "popularity")
-    ]
-    for model, clips in CLIPS.items():
+    found = [Cell(name, SHARED | {"backbone": name, "protocol": HOW["protocol"]}) for name in ("random", "popularity")]
+    for model, protections in PROTECTIONS.items():
         own, lr, lr_items = FEDERATED[model]
-        options: dict[str, Any] = {"backbone": model, "topk": "5,10,20", "evaluate_every": 100} | HOW | own
-        private = {
-            f"user-dp/{epsilon}/{clip:g}": UserLevelDP(clip=clip, epsilon=epsilon)
-            for epsilon in EPSILONS
-            for clip in clips
-        }
-        found += [
-            Cell(f"{model}/{name}", options, Grid(lr, lr_items, METRIC), protect=protect)
-            for name, protect in {**PROTECTIONS, **private}.items()
-        ]
+        options = SHARED | {"backbone": model, "evaluate_every": 100} | HOW | own
+        grid = Grid(lr, lr_items, METRIC)
+        found += [Cell(f"{model}/{name}", options, grid, protect=place) for name, place in protections.items()]
     return tuple(found)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 import torch
 from torch import Tensor
 
 from fedlib import rng
 from fedlib.client import UserClients
-from fedlib.cohort import Slots
+from fedlib.cohort import Slots, chunks
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
 from fedlib.data.truth import KINDS
 from fedlib.errors import InputError
 from fedlib.federation import planned
 from fedlib.local import LocalTraining
+from fedlib.places import Work
 from fedlib.result import Result
 from fedlib.select.base import Selection
 
@@ -24,19 +27,25 @@ def choice(result: Result, select: Selection) -> Tensor:
 
     Nothing is trained: the question is what the selector sees in this model. Its own state is that of a first round.
     """
-    split, state, backbone = result.data, result.state, result.backbone
-    local, seed = LocalTraining(**result.config["local"]), int(result.config["seed"])
-    touched = split.data.interactions if local.negatives_from == "untouched" else split.train
-    sampler = NegativeSampler(touched, split.data.n_items)
-    clients = UserClients(backbone, local, split.train, split.client_sizes, sampler,
-                          Slots(split.data.n_items, state.device), seed)  # fmt: skip
-    own = select.init(split, seed) | select.plan(planned(backbone, split.client_sizes, 1.0, "fixed", state.round + 1))
-    memory, message = select.memory(split), select.broadcast(own, state)
-    for group in split.client_sizes.nonzero().squeeze(1).split(64):
-        work = clients.receive(state, group, state.round)
+    memory = select.memory(result.data)
+    for work, message in before_training(result, select):
         work.memory = memory
         select.client(work, message)
     return memory["used"]
+
+
+def before_training(result: Result, select: Selection, size: int = 64) -> Iterator[tuple[Work, dict[str, Tensor]]]:
+    """What ``select`` would be given in another round of ``result``: the work of ``size`` clients at a time, and the
+    message of a server in its first round."""
+    split, state, backbone = result.data, result.state, result.backbone
+    local, seed = LocalTraining(**result.config["local"]), int(result.config["seed"])
+    touched = split.data.interactions if local.negatives_from == "untouched" else split.train
+    parts = NegativeSampler(touched, split.data.n_items), Slots(split.data.n_items, state.device)
+    clients = UserClients(backbone, local, split.train, split.client_sizes, *parts, seed)
+    own = select.init(split, seed) | select.plan(planned(backbone, split.client_sizes, 1.0, "fixed", state.round + 1))
+    everybody, message = split.client_sizes.nonzero().squeeze(1), select.broadcast(own, state)
+    for group in chunks(everybody, split.client_sizes, size):
+        yield clients.receive(state, group, state.round), message
 
 
 def kinds(split: Split) -> Tensor:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from fedlib.data.interactions import Split
 from fedlib.errors import InputError
+from fedlib.items.autoencoder import align
 from fedlib.places import Plan, Work
+from fedlib.prototypes.sets import PrototypeSet
 from fedlib.received import only_table
 from fedlib.select.base import Selection, chance, gumbel, real_of
 from fedlib.select.reading import check, log_weight, rate
@@ -18,7 +20,6 @@ from fedlib.select.scores import cosine, counts, discrepancy, similarity
 
 if TYPE_CHECKING:
     from fedlib.aggregate import Sums
-    from fedlib.prototypes.sets import PrototypeSet
     from fedlib.state import State
 
 
@@ -74,8 +75,10 @@ class PrototypeSelection(Selection):
         return own | weights | {"touched": torch.zeros(split.data.n_items, dtype=torch.bool)}
 
     def plan(self, plan: Plan) -> dict[str, Tensor]:
-        """Nothing; InputError for a backbone whose items have more than one vector."""
+        """Nothing; InputError for a backbone whose items have more than one vector, or one that no server has."""
         only_table(plan.backbone)
+        if plan.backbone.is_alone and self.update_every is not None:
+            raise InputError("Clients that share nothing send no counts either: leave update_every out.")
         return super().plan(plan)
 
     def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
@@ -112,8 +115,6 @@ class PrototypeSelection(Selection):
 
     def renewed(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
         """The encoder after alignment (Eq. 16), and the prototypes that follow from the counts."""
-        from fedlib.items.autoencoder import align
-
         (table,) = state.tables.values()
         weights = {name.removeprefix("encoder/"): v for name, v in own.items() if name.startswith("encoder/")}
         weights = align(weights, self.prototypes.space.x, table, own["touched"])
@@ -138,7 +139,5 @@ def stored(prototypes: PrototypeSet) -> dict[str, Tensor]:
 
 def restored(own: dict[str, Tensor]) -> PrototypeSet:
     """The set that :func:`stored` took apart."""
-    from fedlib.prototypes.sets import PrototypeSet
-
     words = json.loads(bytes(own["words"].tolist()))
     return PrototypeSet(tuple(words["texts"]), own["vectors"], words["note"])

@@ -73,6 +73,15 @@ def test_the_official_layout_is_ordered_by_time_and_then_by_line(tmp_path: Path)
     assert "published file different" in check("amazon-industrial", root=tmp_path)
 
 
+def test_software_has_the_same_layout(tmp_path: Path) -> None:
+    folder = put(tmp_path, name="amazon-software") / "amazon-software"
+    for file in FILES:
+        (folder / file).rename(folder / file.replace("Industrial_and_Scientific", "Software"))
+    data = load("amazon-software", root=tmp_path)
+    assert (data.name, data.n_users, data.n_items) == ("amazon-software", 2, 3)
+    assert not any("cut" in note for note in data.notes)
+
+
 def test_the_catalogue_holds_plain_text_of_the_first_line_about_an_item(tmp_path: Path) -> None:
     data = load("amazon-industrial", root=put(tmp_path))
     assert data.catalogue.iloc[1].to_dict() == {

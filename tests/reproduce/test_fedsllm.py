@@ -93,5 +93,8 @@ def test_validation_chooses_the_reading_and_users_are_paired() -> None:
     assert table.loc["recorded", ["ours", "less base"]].tolist() == [75.0, 25.0]
     assert table.loc["recorded", "reading"] == "intent"
     assert table.loc["random", ["ours", "less base", "low", "high", "paper"]].tolist() == [50, 0, 0, 0, 14.42]
-    assert table["ours"].isna()[["Ours-Qwen", "Ours-LLaMa"]].all() and table.loc["Ours-Qwen", "paper"] == 46.13
+    assert table["ours"].isna()[["qwen", "llama"]].all() and table.loc["qwen", "paper"] == 46.13
+    assert table.loc["qwen", "reading"] == "not run" and table.loc["base", "reading"] == ""
+    rows += [row("fedmf/qwen/intent", 0, [1, 2, 3, 4], 0.3)]
+    assert beside(rows, "fedmf", "ml-100k").loc["qwen", ["reading", "ours"]].tolist() == ["intent", 100]
     assert table.loc["cluster", "paper"] == 38.92

@@ -1,0 +1,71 @@
+"""``fedlib run --select``: which samples a client trains on, and what writes the prototypes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedlib.cli import main
+from fedlib.commands.models import SELECTORS
+from tests.command_line import RUN, refusal, report
+from tests.command_line import here as here
+
+pytestmark = pytest.mark.usefixtures("here")
+FEDNCF = [*RUN, "--backbone", "fedncf", "--variant", "fedsllm", "--rounds", "2", "--clients-per-round", "0.1"]
+SEMANTIC = ["--items", "semantic", "--encoder", "lsa"]
+READ = [*SEMANTIC, "--select", "prototypes", "--ratio", "0.1", "--reading", "intent"]
+CLUSTER = [*SEMANTIC, "--select", "cluster", "--ratio", "0.1"]
+PROTOTYPES = [*FEDNCF, *SEMANTIC, "--select", "prototypes", "--ratio", "0.2", "--reading", "intent"]
+
+
+@pytest.mark.parametrize("name", [name for name in SELECTORS if name not in ("prototypes", "cluster")])
+def test_a_selector_trains_on_a_share_of_the_samples(name: str) -> None:
+    run = report(*FEDNCF, "--select", name, "--ratio", "0.2")
+    assert run["config"]["places"]["select"] == {"name": SELECTORS[name].name, "ratio": 0.2} | {
+        key: value for key, value in run["config"]["places"]["select"].items() if key not in ("name", "ratio")
+    }
+    assert 0 < run["history"][0]["coverage"] < 0.1 and run["config"]["prototypes"] is None
+
+
+@pytest.mark.parametrize(
+    ("llm", "source"), [("recorded", "recorded: Claude (Anthropic), 2026-11-28"), ("keyword", "keyword")]
+)
+def test_prototypes_say_who_wrote_them(llm: str, source: str) -> None:
+    run = report(*PROTOTYPES, "--llm", llm)
+    assert run["config"]["prototypes"] == source
+    assert any(row["tensor"] == "select/prototypes" and row["direction"] == "down" for row in run["ledger"])
+    assert not any(row["tensor"].startswith("select/") for row in run["ledger"] if row["direction"] == "up")
+
+
+def test_updated_clusters_send_counts() -> None:
+    cluster = ["--select", "cluster", "--ratio", "0.2", "--reading", "hard_min", "--update-every", "1", "--sampled"]
+    run = report(*FEDNCF, *SEMANTIC, *cluster, "--n-prototypes", "6")
+    sent = {row["tensor"]: row["shape"] for row in run["ledger"] if row["direction"] == "up"}
+    assert sent["select/counts"] == "(6,)" and run["config"]["prototypes"] == "cluster"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--ratio", "0.1"], "--ratio is not for --select none"),
+        (["--select", "random"], "needs --ratio"),
+        (["--select", "random", "--ratio", "0.1", "--reading", "intent"], "--reading is not for --select random"),
+        (["--select", "random", "--ratio", "1.5"], "not a factor"),
+        (["--select", "cluster", "--ratio", "0.1", "--reading", "intent"], "add --items semantic"),
+        (CLUSTER, "needs --reading"),
+        ([*CLUSTER, "--reading", "intent", "--llm", "keyword"], "--llm is not"),
+        (READ, "needs --llm"),
+        ([*READ, "--llm", "http://x/v1"], "#MODEL"),
+        ([*READ, "--llm", "keyword", "--prototypes", "f.json"], "is for --llm recorded"),
+        (["--select", "oldest", "--ratio", "0.1"], "'oldest' is not one of none, random"),
+    ],
+)  # fmt: skip
+def test_what_means_nothing_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
+    assert told in refusal(capsys, [*FEDNCF, *arguments, "--out", "out.json"])
+
+
+def test_a_prompt_without_a_recorded_answer_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("none.json").write_text("[]", encoding="utf-8")
+    assert main([*PROTOTYPES, "--llm", "recorded", "--prototypes", "none.json", "--out", "out.json"]) == 2
+    assert "has no answer to this generate prompt" in capsys.readouterr().err
