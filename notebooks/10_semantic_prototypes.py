@@ -721,7 +721,7 @@ _ = federate(split, FedMF(dim=32), words, select=diary, **how)
 # :::{admonition} Predict, then run
 # :class: important
 # In this run a tenth of the clients takes part in each round. How much of an item's squared length will the old encoder
-# miss at the end: a few percent, a third, all of it?
+# miss at the end: a twentieth, two fifths, nearly all?
 # :::
 
 # %%
@@ -865,8 +865,8 @@ glue("ch10_difference", float((ours - package).abs().max()))
 #
 # What does a start from words buy? Four starts of one model: the *ID table*, small random numbers; the *codes*; the
 # principal *components*; and a control that knows nothing, *codes, shuffled*. It has the same vectors, but dealt to the
-# wrong items. (Shuffling the texts is the same thing: the loss {eq}`eq-ae` is a sum over items, so shuffled texts
-# give shuffled codes.) If only size or spread of the numbers helped, the control would do as well.
+# wrong items. (Shuffled texts would give the same: the loss {eq}`eq-ae` is a sum over items.) If only the size of the
+# numbers helped, the control would do as well.
 #
 # As in FedSLLM, a tenth of the clients takes part in a round and trains two epochs. FedSLLM's tables call this *Base*.
 #
@@ -944,8 +944,8 @@ results.map("{:.3f}".format, na_action="ignore").astype(object).fillna("")
 # *{glue:text}`ch10_protocol` (first digits of their sha256). Leave-one-out by time; the test item is ranked against 99
 # negatives drawn once, equal scores count half, K = 10. {glue:text}`ch10_rounds` rounds, a tenth of the clients in each,
 # two local epochs, SGD, training negatives "unobserved"; early is after a quarter of the rounds. Mean and standard
-# deviation over seeds 0 to 2; popularity has no seed. Learning rates of each row chosen on validation items with seed 0,
-# from the same sixteen pairs.*
+# deviation over seeds 0 to 2; popularity has no seed. Learning rates of each start chosen on validation items after the
+# last round, seed 0, from the same sixteen pairs.*
 
 
 # %%
@@ -975,7 +975,7 @@ for when, rankings in (("early", early), ("late", late)):
 columns = ["", "HR@10 of", "difference", "95 %, over users"]
 pd.DataFrame(rows, columns=columns)
 
-# %% mystnb={"image": {"alt": "HR@10 on the test items over rounds, four curves and a dashed line for popularity. Codes and components climb steeply, side by side, and pass the line first. The ID table and the shuffled codes follow together, and come close at the end."}, "figure": {"caption": "Words give a head start, and their size alone does not. Mean and range over three seeds; leave-one-out, 99 fixed negatives, a tenth of the clients in each round.", "name": "fig-ch10-learning"}}
+# %% mystnb={"image": {"alt": "HR@10 on the test items over rounds, four curves and a dashed line for popularity. Codes and components climb steeply, side by side, and pass the line first. The ID table and the shuffled codes follow together, and stay a little below to the end."}, "figure": {"caption": "Words give a head start, and their size alone does not. Mean and range over three seeds; leave-one-out, 99 fixed negatives, a tenth of the clients in each round.", "name": "fig-ch10-learning"}}
 ax = plots.axes("round", "HR@10")
 for which, found in runs.items():
     together = pd.concat(result.history for result in found)
@@ -988,7 +988,7 @@ _ = ax.legend()
 # {glue:text}`ch10_id_early_high:+.3f`) in HR@10, and ahead of
 # their own shuffled copy by {glue:text}`ch10_mix_early_mean_difference:+.3f` ({glue:text}`ch10_mix_early_low:+.3f` to
 # {glue:text}`ch10_mix_early_high:+.3f`). So it is the words, not the size of
-# the numbers. But a start is a start: the ID table catches up ({numref}`fig-ch10-learning`), and at the end
+# the numbers. But a start is a start: the gap shrinks ({numref}`fig-ch10-learning`), and at the end
 # {glue:text}`ch10_id_late_mean_difference:+.3f` ({glue:text}`ch10_id_late_low:+.3f` to
 # {glue:text}`ch10_id_late_high:+.3f`) are left, {glue:text}`ch10_mix_late_mean_difference:+.3f` ({glue:text}`ch10_mix_late_low:+.3f` to
 # {glue:text}`ch10_mix_late_high:+.3f`) against
@@ -1000,7 +1000,7 @@ _ = ax.legend()
 # takes a second; perhaps longer training does.
 #
 # A network reads items in another way. FedNCF has a tower, whose table starts from codes, and a product branch, whose
-# table is its own and starts as ever. In fewer rounds, with Adam:
+# table is its own and starts as ever. In fewer rounds, with Adam, the rate chosen in the same way from three:
 
 # %%
 NETWORK = FedNCF(dim=32)
@@ -1015,10 +1015,10 @@ compare("ncf", "codes", "ID table", networks)
 summary({"popularity": [popular]} | networks).round(3)
 
 # %% [markdown]
-# For FedNCF we see no gain: codes minus ID table is {glue:text}`ch10_ncf_mean_difference:+.3f` ({glue:text}`ch10_ncf_low:+.3f` to
-# {glue:text}`ch10_ncf_high:+.3f`). Its product
-# branch never hears of the words, and its tower has to learn what a code means before it can use it. In FedMF likeness of
-# codes *is* likeness of scores from the first step.
+# For FedNCF we see no gain: codes minus ID table is {glue:text}`ch10_ncf_mean_difference:+.3f`
+# ({glue:text}`ch10_ncf_low:+.3f` to {glue:text}`ch10_ncf_high:+.3f`). A reason may be that its product branch never hears of
+# the words, and its tower has to learn what a code means. In FedMF likeness of codes *is* likeness of scores from the
+# first step.
 #
 # ## Break it
 #
@@ -1057,8 +1057,8 @@ pd.DataFrame(rows).T.round(2)
 #
 # ## Paper beside ours
 #
-# FedSLLM starts the item tables of *all* its rows from codes, and has no row without. So there is nothing of this
-# chapter's main result to set beside it, only the level of its *Base* rows on MovieLens 100K:
+# FedSLLM starts the item tables of *all* its rows from codes, and has no row without. So there is only the level of its
+# *Base* rows on MovieLens 100K to set ours beside:
 
 # %%
 table = {
@@ -1088,8 +1088,7 @@ pd.DataFrame(table).T.astype(float).round(4)
 # | training | Adam, 200 rounds, best configuration | SGD (FedNCF: Adam), rates by validation |
 # | candidates in the ranking | not stated | 1 and 99 |
 #
-# Its Table 4 compares prototypes by clusters and by language models *after* selection, on one seed. That comparison is
-# for the next chapter.
+# Its Table 4, prototypes by clusters against language models, is for the next chapter.
 #
 # ## Exercises
 
