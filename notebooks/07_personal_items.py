@@ -917,12 +917,10 @@ pd.DataFrame(rows, ["HR@10", "NDCG@10"]).T.round(4)
 # FedSLLM {cite}`fedsllm` prints the first row for ML-100K; its score function is a small network, a tenth of the clients
 # takes part, and neither candidates nor negatives are stated. The second is what the authors' code gave when it was run
 # for a test of `fedlib`, which holds our figure to it. The third stands in a training log that the owner of FedRAP's
-# [code repository](https://github.com/mtics/FedRAP) posted there before the conference paper. The papers' own tables are
-# not verified here. FedRAP's code takes up to ten local epochs, shrinks its rates after every batch, lets a client stop
-# once its loss has settled, reads its two weights without the printed ramp, and reports the round that is best on *test*
-# items. The last two rows train so, with the printed ramp and without, and are just as generous. It does not explain the
-# log: ten epochs give the second term of {eq}`eq-ch7-fedrap` ten times as long to push the two tables apart, and in the
-# last round {glue:text}`ch7_code_tanh:.3f` and {glue:text}`ch7_code_constant:.3f` are left.
+# [code repository](https://github.com/mtics/FedRAP) posted there. FedRAP's code takes up to ten local epochs, shrinks its rates after every batch, lets a client stop once its loss has settled,
+# reads its two weights without the printed ramp, and reports the round that is best on *test* items. So do the last two
+# rows, with the ramp and without. It does not explain the log: ten epochs give the second term of {eq}`eq-ch7-fedrap` ten
+# times as long, and the last round has {glue:text}`ch7_code_tanh:.3f` and {glue:text}`ch7_code_constant:.3f`.
 #
 # Both codes draw training negatives among untouched items. Measured so, we are near the claims; measured otherwise, we
 # are not. Nobody cheated. A convention that does little harm to a shared table was inherited by methods with
