@@ -62,7 +62,7 @@ class FedNCF(Backbone):
         return self.out(x).squeeze(1)
 
     def logits(self, params: dict[str, Tensor], rows: Rows, masks: dict[str, Tensor] | None = None) -> Tensor:
-        """The scores of :meth:`forward` for K clients, as the products of :mod:`~fedlib.backbones.tower`."""
+        """The scores of ``forward`` for K clients, as the products of :mod:`~fedlib.backbones.tower`."""
         h = tower.last_activation(rows["item"], self._layers(params, masks or {}))
         z = tower.score(h, *self._head(params))
         if not self.gmf:

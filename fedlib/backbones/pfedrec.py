@@ -48,7 +48,7 @@ class PFedRec(Backbone):
         return self.score(rows["item"]).squeeze(1)  # (N, d) -> (N,)
 
     def logits(self, params: dict[str, Tensor], rows: Rows, masks: dict[str, Tensor] | None = None) -> Tensor:
-        """The scores of :meth:`forward` for K clients, by batched products."""
+        """The scores of ``forward`` for K clients, by batched products."""
         layers = [] if self.linear else tower.named_layers("score", params, masks)
         head = "score" if self.linear else "score.out"
         h = tower.last_activation(rows["item"], layers)

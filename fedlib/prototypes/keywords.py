@@ -133,7 +133,7 @@ def nearest(table: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
-    r"""sim = a . b / (|a| |b|), Eq. 8: (n, d) and (J, d) -> (n, J) float64 on the CPU."""
+    r""":math:`a^\top b / (\lVert a \rVert \lVert b \rVert)`, Eq. 8: (n, d) and (J, d) -> (n, J) float64 on the CPU."""
     return normalize(a.detach().cpu().double(), dim=1) @ normalize(b.detach().cpu().double(), dim=1).T
 
 

@@ -65,7 +65,7 @@ class Selection(Place):
 
 
 def share_of(count: Tensor, ratio: float) -> Tensor:
-    """max(1, ceil(S |D_u|)) for counts (K,). What only rounding has put above a whole number is that number.
+    """max(1, ceil(S n)) for counts n (K,). What only rounding has put above a whole number is that number.
 
     >>> share_of(torch.tensor([1, 10, 11]), 0.7)
     tensor([1, 7, 8])

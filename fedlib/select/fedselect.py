@@ -115,7 +115,7 @@ class FedSelect(Selection):
 
 
 def proxy_size(number: int) -> int:
-    """max(4, ceil(.1 |D_u|)), or all there are."""
+    """max(4, ceil(n / 10)) of n samples, or all there are."""
     return min(number, max(4, math.ceil(number / 10)))
 
 

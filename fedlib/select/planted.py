@@ -49,7 +49,7 @@ def before_training(result: Result, select: Selection, size: int = 64) -> Iterat
 
 
 def kinds(split: Split) -> Tensor:
-    """The planted kind of each training positive (nnz,), an index into :data:`~fedlib.data.truth.KINDS`.
+    """The planted kind of each training positive (nnz,), an index into ``fedlib.data.truth.KINDS``.
 
     Raises InputError for data without planted kinds.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """What writes prototypes: a language model, rules, or clusters (see :mod:`fedlib.prototypes`)."""
+    """What writes prototypes: a language model, rules, or clusters (see ``fedlib.prototypes``)."""
 
     @property
     def space(self) -> Any: ...

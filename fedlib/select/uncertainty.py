@@ -80,7 +80,7 @@ class Margin(Selection):
     """Keep the positives with the smallest :func:`margin`."""
 
     def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """-|2p - 1|."""
+        r""":math:`-|2p - 1|`."""
         return -margin(probability(work)), {}
 
 
