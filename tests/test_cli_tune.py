@@ -68,7 +68,7 @@ def test_a_table_that_says_nothing_about_a_run_is_not_passed_over(capsys: pytest
 def test_interrupted_tuning_loses_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[float] = []
 
-    def peak(options: Any, split: Any, backbone: Any, lr: float, lr_items: float) -> float:
+    def peak(options: Any, split: Any, backbone: Any, lr: float, lr_items: float, protect: Any) -> float:
         if len(tried) == 2:
             raise KeyboardInterrupt
         tried.append(lr)
@@ -97,7 +97,7 @@ def test_interrupted_tuning_loses_nothing(capsys: pytest.CaptureFixture[str], mo
 def test_the_grid_grows_while_its_largest_value_is_the_best(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], peak: float, tried: list[float]
 ) -> None:
-    monkeypatch.setattr(tune, "try_one", lambda options, split, backbone, lr, lr_items: 1 / (1 + abs(lr - peak)))
+    monkeypatch.setattr(tune, "try_one", lambda *asked: 1 / (1 + abs(asked[3] - peak)))
     assert main([*TUNE, "--grid", "0.1,1"]) == 0
     assert [t["lr"] for t in rows()[0]["grid"]] == tried
     assert ("larger --grid" in capsys.readouterr().out) == (peak == 1e9)
@@ -106,7 +106,7 @@ def test_the_grid_grows_while_its_largest_value_is_the_best(
 def test_tuning_that_is_interrupted_while_the_grid_grows_goes_on_growing(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[float] = []
 
-    def peak(options: Any, split: Any, backbone: Any, lr: float, lr_items: float) -> float:
+    def peak(options: Any, split: Any, backbone: Any, lr: float, lr_items: float, protect: Any) -> float:
         if len(tried) == 4:
             tried.append(lr)
             raise KeyboardInterrupt
@@ -121,7 +121,7 @@ def test_tuning_that_is_interrupted_while_the_grid_grows_goes_on_growing(monkeyp
 
 
 def test_two_grids_are_tried_in_all_pairs_and_grow_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "try_one", lambda options, split, backbone, lr, items: -abs(lr - 0.1) - abs(items - 30))
+    monkeypatch.setattr(tune, "try_one", lambda *asked: -abs(asked[3] - 0.1) - abs(asked[4] - 30))
     assert main([*TUNE, "--grid", "0.1,1", "--grid-items", "10"]) == 0
     (row,) = rows()
     assert {(t["lr"], t["lr_items"]) for t in row["grid"]} == {

@@ -14,14 +14,12 @@ from typing import Any
 from fedlib.reproduce.cells import Cell, Grid, Table
 
 TOPK = "5,10,20,50,100"
-FULL = "full/unobserved"
 SETTINGS = {
     "loo99/unobserved": ({"protocol": "loo99", "negatives_from": "unobserved"}, "NDCG@10"),
     "loo99/untouched": ({"protocol": "loo99", "negatives_from": "untouched"}, "NDCG@10"),
-    FULL: ({"protocol": "full", "negatives_from": "unobserved"}, "NDCG@50"),
+    "full/unobserved": ({"protocol": "full", "negatives_from": "unobserved"}, "NDCG@50"),
 }
 WITH_BOTH = ("local-only", "fedavg", "fcf", "fedmf", "fedncf", "pfedrec", "fedrap")  # negatives of either kind
-SLOW = ("fedneumf", "fedngcf")  # hours of tuning between them: one setting has to do
 FEDERATED: dict[str, tuple[dict[str, Any], tuple[float, ...], tuple[float, ...] | None]] = {
     "local-only": ({"backbone": "fedmf", "local_only": True}, (1, 3.16, 10), (31.6, 100)),
     "fedavg": ({}, (0.1, 0.316, 1), (1000, 10000)),
@@ -50,7 +48,7 @@ def cells() -> tuple[Cell, ...]:
             protocol = {"protocol": how["protocol"], "topk": TOPK}
             found += [Cell(f"{setting}/{name}", {"backbone": name} | protocol) for name in CENTRALISED]
         for name, (own, lr, lr_items) in FEDERATED.items():
-            if (setting == "loo99/untouched" and name not in WITH_BOTH) or (setting == FULL and name in SLOW):
+            if setting == "loo99/untouched" and name not in WITH_BOTH:
                 continue
             shared: dict[str, Any] = {"backbone": name, "topk": TOPK, "evaluate_every": 100} | how
             if name == "fcf-als":

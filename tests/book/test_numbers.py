@@ -15,7 +15,11 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 # The extension that goes on counting from part to part asks docutils in an old way.
-pytestmark = pytest.mark.filterwarnings("ignore:nodes.Node.traverse:PendingDeprecationWarning")
+# And what looks at all loaded modules touches an old name of torch's, where another test has loaded it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:nodes.Node.traverse:PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.torch.distributed.reduce_op. is deprecated:FutureWarning"),
+]
 TOC = """format: jb-book
 root: index
 parts:
