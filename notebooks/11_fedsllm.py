@@ -924,6 +924,10 @@ columns = ["paper: yes", "ours: surely yes", "surely no", "cannot tell"]
 pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 # %% [markdown]
+# The last line is a lesson. Entropy and Margin are one selector, and for nearly every backbone and seed our two runs agree
+# in every rank. Where they do not, rounding has put two samples in another order and the run has gone a way of its own. A
+# "sure" difference there is chance all the same: an interval over users knows nothing of the runs one did not make.
+#
 # The order of the rows: Kendall's correlation between the paper's and ours is {glue:text}`ch11-tau`. And Table 4, relative
 # changes against Base, ours / the paper's; our rows have other writers, so the paper's two language models share one:
 
