@@ -38,9 +38,14 @@ class RecordedAnswers(Chat):
 
     @property
     def source(self) -> str:
-        """``recorded: MODEL, DATE``, for every model and date in the record."""
-        made_by = sorted({f"{record['model']}, {record['date']}" for record in self._records})
-        return "recorded: " + "; ".join(made_by)
+        """``recorded: MODEL, DATE`` for every model in the record, with the date of its first answer.
+
+        An answer that is added later leaves the name as it is, so that a run which lacked it can go on.
+        """
+        first: dict[str, str] = {}
+        for entry in self._records:
+            first[entry["model"]] = min(entry["date"], first.get(entry["model"], entry["date"]))
+        return "recorded: " + "; ".join(f"{model}, {date}" for model, date in sorted(first.items()))
 
     def answer(self, messages: Messages) -> str:
         """The answer to exactly these messages. Raises :class:`InputError` if there is none."""

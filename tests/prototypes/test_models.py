@@ -74,6 +74,15 @@ def test_what_was_recorded_is_answered_with_its_source(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
 
 
+def test_an_answer_that_is_added_later_leaves_the_source_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    for content in ("The catalogue has 7 items.", "The catalogue has 8 items."):
+        record(Canned(GOOD), generation_messages(content), file, "shop")
+    one, two = read(file)
+    file.write_text(json.dumps([two | {"date": "2026-03-02"}, one | {"date": "2026-03-01"}]))
+    assert RecordedAnswers(file).source == "recorded: canned, 2026-03-01"
+
+
 def test_a_prompt_that_differs_in_one_letter_is_not_on_record(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     record(Canned(GOOD), MESSAGES, file, "shop")
