@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,19 @@ def test_what_is_on_record_answers_the_prompts_of_today() -> None:
     records = read(PACKAGED)
     for record in records:
         assert parse(record["answer"], BOUNDS)[1] == "" and len(parse(record["answer"], BOUNDS)[0]) >= BOUNDS[0]
-    if any(record["dataset"] == "synthetic" for record in records):
-        assert RecordedAnswers().answer(generation_messages(summary_of(synthetic())))
+    assert RecordedAnswers().answer(generation_messages(summary_of(synthetic())))
+
+
+def test_every_update_on_record_follows_the_answer_before_it() -> None:
+    current: dict[str, tuple[str, ...]] = {}
+    for record in read(PACKAGED):
+        if record["purpose"] == "update":
+            seen = re.findall(r'"([^"]*)": (\d+)[,}]', record["messages"][-1]["content"])
+            texts, shares = tuple(text for text, _ in seen), torch.tensor([int(share) for _, share in seen])
+            assert texts == current[record["dataset"]] and int(shares.sum()) == 100
+            assert updating_messages(texts, shares) == record["messages"]
+        current[record["dataset"]] = parse(record["answer"], BOUNDS)[0]
+    assert len(current) == 4
 
 
 def test_prototypes_are_updated_in_the_loop_by_what_clients_count(
