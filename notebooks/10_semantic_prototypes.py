@@ -644,7 +644,8 @@ fed_back
 # %% [markdown]
 # What do the counts *mean*? Eq. 14 calls them difficulty, samples "insufficiently explained"; appendix A.1 calls the same
 # numbers usage. The two pull apart: what is hard should be refined, what is used should be kept. The package can ask
-# either way, and these lines are the difference. (Updating prompts depend on a run's counts, so none is on record.)
+# either way, and these lines are the difference. (Updating prompts depend on a run's counts; the answers on record belong
+# to one run a data set, which [chapter 11](11_fedsllm.ipynb) shows.)
 
 # %%
 lines = {}
