@@ -40,6 +40,7 @@ SELECTORS: dict[str, dict[str, Any]] = {
 }
 THEIRS = {"Qwen/Qwen2.5-1.5B-Instruct": "qwen", "meta-llama/Meta-Llama-3-8B-Instruct": "llama"}  # the paper's models
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
+UPDATED_EVERY = 50  # rounds between the updates on record
 PAPER = Path(__file__).parent / "papers" / "fedsllm.json"
 
 
@@ -98,7 +99,7 @@ def variants() -> Iterator[Cell]:
             updated = {"update_every": 10}
             yield cell(f"updated/{backbone}/keyword/{reading}", backbone, f"keyword/{reading}", **updated)
             yield cell(f"updated/{backbone}/cluster/{reading}", backbone, f"cluster/{reading}", **updated)
-    yield cell("updated/fedncf/recorded/intent", "fedncf", "recorded/intent", update_every=50)
+    yield cell("updated/fedncf/recorded/intent", "fedncf", "recorded/intent", update_every=UPDATED_EVERY)
 
 
 def by_another_model(table: Table, record: Path) -> Table:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from fedlib.errors import InputError
-from fedlib.reproduce.fedsllm import READINGS, THEIRS, paper
+from fedlib.prototypes.recorded import PACKAGED
+from fedlib.prototypes.recorded import read as read_record
+from fedlib.reproduce.fedsllm import BACKBONES, READINGS, SHARES, THEIRS, UPDATED_EVERY, paper
 from fedlib.reproduce.results import Row, per_user
-from fedlib.stats import paired_bootstrap
+from fedlib.stats import mean_and_spread, paired_bootstrap
 
 CHOICE = "NDCG@10"  # what decides between readings, on validation data
 PRINTED = {  # our row -> the paper's; several readings of one row share its place
@@ -73,3 +78,79 @@ def beside(rows: Sequence[Row], backbone: str, dataset: str, metric: str = "HR@1
             table[row] |= {"ours": 100 * mean(rows, cell, metric)} | {n: 100 * v for n, v in differences.items()}
     columns = ["reading", "ours", "less base", "low", "high", "paper"]
     return pd.DataFrame.from_dict(table, orient="index", columns=columns).rename_axis("row")
+
+
+def complete(rows: Sequence[Row]) -> list[str]:
+    """The backbones that have Base and Random, which all other rows are compared with."""
+    there = {row["cell"] for row in rows}
+    return [name for name in BACKBONES if {f"{name}/base", f"{name}/random"} <= there]
+
+
+def spread(rows: Sequence[Row], cell: str, metric: str) -> str:
+    """A metric in percent as "mean ± spread" over seeds; with one seed, "mean"."""
+    centre, wide = mean_and_spread([100 * row["metrics"][metric] for row in runs(rows, cell)])
+    return f"{centre:.1f}" if np.isnan(wide) else f"{centre:.1f}\xa0±\xa0{wide:.1f}"
+
+
+@cache
+def _draws(users: int) -> np.ndarray:
+    """How often every user is drawn, as a share, (draws, users)."""
+    number = max(1000, 4_000_000 // users)
+    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), number) / users
+
+
+def gap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """The mean of ``first - second`` (m,) with its 95 % paired interval over users: mean, low, high.
+
+    As :func:`fedlib.stats.paired_bootstrap`, but all gaps of as many users share one set of draws, at least 1,000: a
+    table has hundreds.
+    """
+    difference = first - second
+    low, high = np.quantile(_draws(len(difference)) @ difference, [0.025, 0.975])
+    return float(difference.mean()), float(low), float(high)
+
+
+def ours_and_theirs(tables: Mapping[str, Sequence[Row]], metrics: Sequence[str]) -> pd.DataFrame:
+    """Tables 2, 3 and 6 of the paper: "ours / the paper's" in percent, a line for each data set and row.
+
+    ``tables`` has the rows of each data set. "–" stands for what the paper does not print.
+    """
+
+    def box(dataset: str, backbone: str, row: str, metric: str) -> str:
+        cell = cell_of(tables[dataset], backbone, row)
+        why = "not run" if row in THEIRS.values() else "not run yet"
+        ours = why if cell is None else f"{100 * mean(tables[dataset], cell, metric):.1f}"
+        theirs = paper()[backbone].get(PRINTED[row] or "", {}).get(dataset, {})
+        return f"{ours}\xa0/\xa0{theirs.get(metric, '–')}"
+
+    lines = {
+        (dataset, row): {(b, metric): box(dataset, b, row, metric) for b in BACKBONES for metric in metrics}
+        for dataset in tables
+        for row in PRINTED
+    }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def curve(tenth: Sequence[Row], more: Sequence[Row], cell: str, metric: str = "HR@10") -> dict[float, float]:
+    """Figure 3: a metric in percent over the share of samples kept, as far as it was run.
+
+    ``tenth`` are the rows of Table 2, which has the share of a tenth, and ``more`` those of Figure 3.
+    """
+    points = {SHARES[0]: 100 * mean(tenth, cell, metric)}
+    for share in SHARES[1:]:
+        if runs(more, f"{cell}/S={share:g}"):
+            points[share] = 100 * mean(more, f"{cell}/S={share:g}", metric)
+    return points
+
+
+def updates() -> pd.DataFrame:
+    """What the model of the record saw and did at each update of the prototypes, in the one run of each data set."""
+    seen: dict[tuple[str, int], dict[str, str | int]] = {}
+    for entry in read_record(PACKAGED):
+        if entry["purpose"] == "update":
+            shares = re.findall(r'"([^"]*)": (\d+)[,}]', entry["messages"][-1]["content"])
+            text, most = max(shares, key=lambda pair: int(pair[1]))
+            after = UPDATED_EVERY * (1 + sum(name == entry["dataset"] for name, _ in seen))
+            told = {"prototypes": len(shares), "most counted": text, "percent": int(most)}
+            seen[entry["dataset"], after] = told | {"written next": len(json.loads(entry["answer"]))}
+    return pd.DataFrame.from_dict(seen, orient="index").rename_axis(["data set", "after round"])
