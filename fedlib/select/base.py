@@ -70,7 +70,7 @@ def share_of(count: Tensor, ratio: float) -> Tensor:
     >>> share_of(torch.tensor([1, 10, 11]), 0.7)
     tensor([1, 7, 8])
     """
-    return (count * ratio - 1e-9).ceil().clamp(min=1).to(count.dtype)
+    return (count.double() * ratio - 1e-9).ceil().clamp(min=1).to(count.dtype)
 
 
 def real_of(columns: Tensor, count: Tensor) -> Tensor:
