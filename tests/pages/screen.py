@@ -78,7 +78,7 @@ class Visit:
 def visit(
     browser: Browser, path: Path, scheme: str = "light", width: int = 1300, unfold: bool = True
 ) -> Iterator[Visit]:
-    # With motion a colour may be looked at half way between two themes.
+    # With motion a colour may be looked at half way between two themes, or while a cell that was opened fades in.
     context = browser.new_context(
         color_scheme=scheme, reduced_motion="reduce", viewport={"width": width, "height": 1000}
     )
