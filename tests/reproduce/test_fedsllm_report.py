@@ -49,7 +49,7 @@ def test_a_curve_begins_at_the_row_of_table_2_and_leaves_out_what_was_not_run() 
 
 def test_the_updates_on_record_follow_each_other() -> None:
     table = updates()
-    for name in ("ml-100k", "synthetic"):
+    for name in ("ml-100k", "ml-1m", "amazon-industrial", "synthetic"):
         of_run = table.loc[name]
         assert of_run.index.tolist() == [50, 100, 150, 200]
         assert of_run["prototypes"].tolist()[1:] == of_run["written next"].tolist()[:-1]
