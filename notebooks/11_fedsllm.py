@@ -642,10 +642,10 @@ def mean(name, metric="HR@10", data=rows):
 
 
 @functools.cache
-def gap(one, other, dataset=DATASET, table=TABLES[0], against=TABLES[0]):
+def gap(one, other, dataset=DATASET, table=TABLES[0]):
     """HR@10 of one row less another's, in points, and its interval."""
     ours = report.users(DONE[table, dataset], one, "HR@10")
-    base = report.users(DONE[against, dataset], other, "HR@10")
+    base = report.users(DONE[TABLES[0], dataset], other, "HR@10")
     return report.gap(100 * ours, 100 * base)
 
 
@@ -1104,8 +1104,8 @@ for d in SETS:
 report.updates()
 
 # %% [markdown]
-# On each real data set one prototype comes to take most of the counts, and one of the parts it is split into takes most of
-# them again; the updated run is worse there than the static one. That is how $j^*$ is made: by a product in which
+# On each real data set one prototype takes most of the counts from the third update on, however its forerunner was split;
+# the updated run is worse there than the static one. That is how $j^*$ is made: by a product in which
 # similarity has little to say ([chapter 10](10_semantic_prototypes.ipynb)). In the made-up shop, a sample's most similar
 # prototype is {glue:text}`ch11-reach-sim:.1f` times as similar as the average one, its most discrepant
 # {glue:text}`ch11-reach-div:.1f` times as discrepant. So the counts name the prototype with the most extreme prediction,

@@ -41,7 +41,6 @@ SELECTORS: dict[str, dict[str, Any]] = {
 THEIRS = {"Qwen/Qwen2.5-1.5B-Instruct": "qwen", "meta-llama/Meta-Llama-3-8B-Instruct": "llama"}  # the paper's models
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 UPDATED_EVERY = 50  # rounds between the updates on record
-CLOSER = 0.4  # the share at which Figure 3's middle is looked at again, with rates of its own
 PAPER = Path(__file__).parent / "papers" / "fedsllm.json"
 
 
@@ -88,10 +87,7 @@ def figure3() -> Iterator[Cell]:
 
 
 def variants() -> Iterator[Cell]:
-    """What else could have been meant, at the rates of Table 2's rows: one thing is another in each.
-
-    The rows of ``CLOSER`` alone choose their own rates, because those of a tenth decide among Figure 3's curves.
-    """
+    """What else could have been meant, at the rates of Table 2's rows: one thing is another in each."""
     compared = (None, "random", *(f"recorded/{reading}" for reading in READINGS))
     for backbone in BACKBONES:
         for selector in compared:
@@ -104,8 +100,6 @@ def variants() -> Iterator[Cell]:
             yield cell(f"updated/{backbone}/keyword/{reading}", backbone, f"keyword/{reading}", **updated)
             yield cell(f"updated/{backbone}/cluster/{reading}", backbone, f"cluster/{reading}", **updated)
     yield cell("updated/fedncf/recorded/intent", "fedncf", "recorded/intent", update_every=UPDATED_EVERY)
-    for selector in ("random", "fedselect", "fale", *(f"recorded/{reading}" for reading in READINGS)):
-        yield Cell(f"tuned/S={CLOSER:g}/fedncf/{selector}", options_of("fedncf", selector, CLOSER), GRID)
 
 
 def by_another_model(table: Table, record: Path) -> Table:
