@@ -157,12 +157,14 @@ class GraphExpansion:
             return
         asked[due] = state.round
         state.third_party["embedding"][due] = state.private["user"][due]
-        users = own.users
-        asking = torch.zeros_like(asked, dtype=torch.bool).index_fill_(0, due, True)[users]
-        neighbours, holders = others(state.third_party["embedding"], asked >= 0, users, own.items, state.n_items)
-        state.held["neighbours"][asking] = neighbours[asking]
-        state.held["holders"][asking] = holders[asking]
-        self._account(ledger, state, len(due), holders[asking])
+        users, embedding = own.users, state.third_party["embedding"]
+        heard = totals(embedding, asked >= 0, users, own.items, state.n_items)
+        # Answers for all interactions would be as large as the data, and only those who ask need one.
+        asking = torch.zeros_like(asked, dtype=torch.bool).index_fill_(0, due, True)[users].nonzero().squeeze(1)
+        neighbours, holders = others(embedding, users[asking], own.items[asking], *heard)
+        state.held["neighbours"][asking] = neighbours
+        state.held["holders"][asking] = holders
+        self._account(ledger, state, len(due), holders)
 
     def _account(self, ledger: Ledger, state: State, clients: int, holders: Tensor) -> None:
         t, vector = state.round + 1, self.dim * state.third_party["embedding"].element_size()
@@ -175,15 +177,22 @@ class GraphExpansion:
         ledger.record_ragged(t, "down", "third party/holders", "(items,)", "int32", clients, tokens * 4)
 
 
-def others(embedding: Tensor, known: Tensor, users: Tensor, items: Tensor, n_items: int) -> tuple[Tensor, Tensor]:
-    """For every interaction (u, i) the mean embedding of the other known users of i, and their number.
+def totals(embedding: Tensor, known: Tensor, users: Tensor, items: Tensor, n_items: int) -> tuple[Tensor, Tensor]:
+    """For every item the sum of its known users' embeddings, and how many they are.
 
-    embedding (m, d), known (m,) bool, users and items (nnz,) -> (nnz, d), zero where there are none, and (nnz,) int32.
-    What comes out for a user that is not known means nothing.
+    embedding (m, d), known (m,) bool, users and items (nnz,) -> (n_items, d) and (n_items,).
     """
-    mine = embedding[users] * known[users, None]
-    total = add_rows_(embedding.new_zeros(n_items, embedding.shape[1]), items, mine)
-    count = torch.bincount(items[known[users]], minlength=n_items)
-    number = (count[items] - 1).clamp(min=0)
-    mean = (total[items] - mine) / number.clamp(min=1)[:, None]
+    told = (embedding * known[:, None])[users]
+    total = add_rows_(embedding.new_zeros(n_items, embedding.shape[1]), items, told)
+    return total, torch.bincount(items[known[users]], minlength=n_items)
+
+
+def others(embedding: Tensor, users: Tensor, items: Tensor, total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """For interactions (u, i) of known users the mean embedding of the other known users of i, and their number.
+
+    embedding (m, d), users and items (E,), total and count from :func:`totals` -> (E, d), zero where there are no
+    others, and (E,) int32.
+    """
+    number = count[items] - 1
+    mean = (total[items] - embedding[users]) / number.clamp(min=1)[:, None]
     return mean * (number > 0)[:, None], number.to(torch.int32)

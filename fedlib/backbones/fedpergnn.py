@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table, Trained
-from fedlib.backbones.expansion import GraphExpansion, others
+from fedlib.backbones.expansion import GraphExpansion, others, totals
 from fedlib.backbones.pairs import Pairs
 from fedlib.backbones.perturb import Perturbation, perturb
 from fedlib.errors import InputError
@@ -138,7 +138,8 @@ class FedPerGNN(Backbone):
         share, extra = p.new_ones(len(edge)), p.new_zeros(len(edge), self.dim)
         if self.neighbours:
             everybody = torch.ones(len(p), dtype=torch.bool, device=p.device)
-            mean, holders = others(p, everybody, edge // n_rows, edge % n_rows, n_rows)
+            users, items = edge // n_rows, edge % n_rows
+            mean, holders = others(p, users, items, *totals(p, everybody, users, items, n_rows))
             share, extra = halves((holders > 0).to(p.dtype), mean)
         told = add_rows_(torch.zeros_like(p), edge // n_rows, extra * (self.neighbours == "history"))
         return params | {"edge": edge, "share": share, "extra": extra, "told": told}
