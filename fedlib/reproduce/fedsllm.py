@@ -41,6 +41,7 @@ SELECTORS: dict[str, dict[str, Any]] = {
 THEIRS = {"Qwen/Qwen2.5-1.5B-Instruct": "qwen", "meta-llama/Meta-Llama-3-8B-Instruct": "llama"}  # the paper's models
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 UPDATED_EVERY = 50  # rounds between the updates on record
+MIDDLE = 0.4  # where Figure 3's curve of FedNCF with FedSLLM is highest
 PAPER = Path(__file__).parent / "papers" / "fedsllm.json"
 
 
@@ -87,7 +88,10 @@ def figure3() -> Iterator[Cell]:
 
 
 def variants() -> Iterator[Cell]:
-    """What else could have been meant, at the rates of Table 2's rows: one thing is another in each."""
+    """What else could have been meant: one thing is another in each, at the rates of Table 2's rows.
+
+    At a share in Figure 3's middle the rates are another, too: chosen there, where the figure has those of a tenth.
+    """
     compared = (None, "random", *(f"recorded/{reading}" for reading in READINGS))
     for backbone in BACKBONES:
         for selector in compared:
@@ -100,6 +104,8 @@ def variants() -> Iterator[Cell]:
             yield cell(f"updated/{backbone}/keyword/{reading}", backbone, f"keyword/{reading}", **updated)
             yield cell(f"updated/{backbone}/cluster/{reading}", backbone, f"cluster/{reading}", **updated)
     yield cell("updated/fedncf/recorded/intent", "fedncf", "recorded/intent", update_every=UPDATED_EVERY)
+    for selector in ("random", "fedselect", "fale", *(f"recorded/{reading}" for reading in READINGS)):
+        yield Cell(f"tuned/S={MIDDLE:g}/fedncf/{selector}", options_of("fedncf", selector, MIDDLE), GRID)
 
 
 def by_another_model(table: Table, record: Path) -> Table:
