@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from fedlib import SemanticSpace
 from fedlib.cli import main
 from fedlib.commands import training, tune
+from fedlib.settings import JOINED
 from tests.command_line import FEDMF, refusal, report, strict
 from tests.command_line import here as here
 
@@ -86,8 +88,11 @@ def test_interrupted_tuning_loses_nothing(capsys: pytest.CaptureFixture[str], mo
     (row,) = rows()
     assert row["lr"] == 0.1
     tried.clear()
+    older = json.dumps([{name: value for name, value in row.items() if name not in JOINED}])
+    Path("t.json").write_text(older, encoding="utf-8")
     assert main([*TUNE, "--grid", "0.01,0.1,1"]) == 0
     assert tried == []
+    assert Path("t.json").read_text(encoding="utf-8") == older  # nothing new to say, so the table stays as it was
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,9 @@ def search(
         best = choice(row["grid"])
         grown = grow(lrs, best["lr"], bound), items and grow(items, best["lr_items"], bound_items)
         if grown == (lrs, items):
-            row |= best
-            save(options.table, row)
+            if not best.items() <= row.items():  # a search that was finished before leaves the table as it is
+                row |= best
+                save(options.table, row)
             return row
         lrs, items = grown
 
