@@ -575,22 +575,27 @@ for name, found in LINES.items():
     table[name] = {"HR@10": centre, "spread": spread, "clip": bound}
     table[name]["less FedMF's"] = "" if name == "FedMF, nothing" else told
     table[name]["seeds"] = len(found)
-results = pd.DataFrame(table).T
+results = pd.DataFrame.from_dict(table, orient="index")
+
 
 # %%
+def short(x):
+    return f"{x:.3f}".replace("nan", "") if isinstance(x, float) else x
+
+
 first = LINES["FedMF, nothing"][0]
 print("MovieLens 100K, leave-one-out, 99 rivals, K = 10, expected rank of")
 print("ties; negatives unobserved; mean and spread over the seeds; 95 %")
 print(f"paired bootstrap over {len(base)} users of the seeds' mean;")
 print(f"sha256 of the test items {first['test_sha256'][:12]}")
-results.style.format(precision=3)
+results.map(short)
 
 # %% [markdown]
 # K = 10 of 100 candidates, expected rank for ties, negatives "unobserved", seeds and the test items' sha256 as printed
 # above the table.
 
 # %% tags=["remove-cell"]
-hr10 = results["HR@10"].astype(float)
+hr10 = results["HR@10"]
 glue("ch16-hr", float(hr10["FedMF, nothing"]))
 glue("ch16-hr8", float(hr10["user-level DP, ε = 8"]))
 glue("ch16-hr128", float(hr10["user-level DP, ε = 128"]))
