@@ -72,7 +72,9 @@ class Masks:
 
     def __init__(self, total: Words) -> None:
         self.total = total
-        self._mask = np.empty_like(total)
+        # Older releases of cryptography ask for room for one more block of 16 bytes, less one, whatever they write.
+        self._room = np.empty(total.nbytes + 15, dtype=np.uint8)
+        self._mask = self._room[: total.nbytes].view(total.dtype)
         self._zeros = bytes(total.nbytes)
 
     def add(self, seed: bytes) -> None:
@@ -84,7 +86,7 @@ class Masks:
         np.subtract(self.total, self._expand(seed), out=self.total)
 
     def _expand(self, seed: bytes) -> Words:
-        _keystream(seed).update_into(self._zeros, self._mask.view(np.uint8).data)
+        _keystream(seed).update_into(self._zeros, self._room.data)
         return self._mask
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import CipherContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from fedlib import InputError, rng
 from fedlib.errors import TooFewClients
+from fedlib.privacy import keys
 from fedlib.privacy.keys import KeyPair, Masks, SeededEntropy
 from fedlib.privacy.messages import Keys, Masked, Message, Revealed, SealedShares, UnmaskRequest
 from fedlib.privacy.packing import WEIGHT, pack, unpack, weigh, weighted_means
@@ -161,6 +163,27 @@ def test_masks_are_the_keystream_of_aes_256() -> None:
     masks = Masks(np.zeros(4, "<u4"))
     masks.add(bytes(32))
     assert masks.total.tobytes().hex() == "dc95c078a2408989ad48a21492842087"
+
+
+class OlderKeystream:
+    """Asks for the room that cryptography 42 asks for: as if a block had to be completed."""
+
+    def __init__(self, stream: CipherContext) -> None:
+        self.stream = stream
+
+    def update_into(self, data: bytes, room: memoryview) -> int:
+        if len(room) < len(data) + 15:
+            raise ValueError(f"buffer must be at least {len(data) + 15} bytes for this payload")
+        return self.stream.update_into(data, room)
+
+
+def test_masks_have_the_room_that_older_keystreams_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    new, old = Masks(np.zeros(5, "<u4")), Masks(np.zeros(5, "<u4"))
+    new.add(bytes(32))
+    newer = keys._keystream
+    monkeypatch.setattr(keys, "_keystream", lambda seed: OlderKeystream(newer(seed)))
+    old.add(bytes(32))
+    np.testing.assert_array_equal(new.total, old.total)
 
 
 def contents(message: Message) -> Iterator[bytes]:
