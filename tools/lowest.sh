@@ -11,7 +11,9 @@ trap 'rm -rf "$folder"' EXIT
 "$python" - > "$folder/lowest.txt" <<'PY'
 import tomllib
 
-for line in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]:
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+# Of the extras the one that all kinds of tests need; those of language models build theirs with later releases.
+for line in project["dependencies"] + project["optional-dependencies"]["privacy"]:
     print(line.replace(">=", "=="))
 PY
 "$python" -m venv "$folder/venv"
