@@ -15,7 +15,7 @@ from fedlib.prototypes.recorded import PACKAGED
 from fedlib.prototypes.recorded import read as read_record
 from fedlib.reproduce.fedsllm import BACKBONES, READINGS, SHARES, THEIRS, UPDATED_EVERY, paper
 from fedlib.reproduce.results import Row, per_user
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.stats import mean_and_spread
 
 CHOICE = "NDCG@10"  # what decides between readings, on validation data
 PRINTED = {  # our row -> the paper's; several readings of one row share its place
@@ -73,9 +73,9 @@ def beside(rows: Sequence[Row], backbone: str, dataset: str, metric: str = "HR@1
         cell = cell_of(rows, backbone, row)
         table[row] = {"reading": "not run" if cell is None else cell.partition(f"/{row}/")[2], "paper": theirs(name)}
         if cell is not None:
-            less = paired_bootstrap(users(rows, cell, metric), base)
-            differences = {"less base": less.mean_difference, "low": less.low, "high": less.high}
-            table[row] |= {"ours": 100 * mean(rows, cell, metric)} | {n: 100 * v for n, v in differences.items()}
+            less = gap(100 * users(rows, cell, metric), 100 * base)
+            table[row] |= {"ours": 100 * mean(rows, cell, metric)}
+            table[row] |= dict(zip(("less base", "low", "high"), less, strict=True))
     columns = ["reading", "ours", "less base", "low", "high", "paper"]
     return pd.DataFrame.from_dict(table, orient="index", columns=columns).rename_axis("row")
 
