@@ -11,10 +11,11 @@ import pytest
 from fedlib import load
 from fedlib.cli import main
 from fedlib.commands import reproduce
+from fedlib.commands.finished import finished, overview
 from fedlib.faults import Faults
 from fedlib.prototypes.prompts import generation_messages
 from fedlib.prototypes.summary import summary_of
-from fedlib.reproduce import Cell, Grid, Table, per_user
+from fedlib.reproduce import Cell, Grid, Table, per_user, read_rows
 from fedlib.reproduce.results import Row, read_file
 from fedlib.robust import RobustAggregation
 from tests.command_line import here as here
@@ -64,7 +65,9 @@ def test_every_cell_is_run_as_fedlib_run_does_and_once(
 
     before = Path("rows/small.synthetic.jsonl").read_bytes()
     assert main(COMMAND) == 0
-    assert "5 runs are done, 0 to go" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "5 runs are done, 0 to go" in told
+    assert [line.split()[0] for line in told.splitlines()[-3:]] == ["fedmf", "random", "most"]
     assert Path("rows/small.synthetic.jsonl").read_bytes() == before
 
     other = replace(TABLE.cells[1], options=SHARED | {"backbone": "random", "topk": "5,10,20"})
@@ -149,6 +152,28 @@ def test_only_what_is_known_user_by_user_is_given() -> None:
     assert per_user(row, "NDCG@4") == pytest.approx([1, 0.4608, 0], abs=1e-4)  # 1 / log2(4.5)
     with pytest.raises(ValueError, match="Recall"):
         per_user(row, "Recall@10")
+
+
+def test_a_line_of_the_printed_table_is_a_cells_mean_and_spread() -> None:
+    def run(cell: str, ranks: list[float] | None, **metrics: float) -> Row:
+        return {"cell": cell, "ranks": ranks, "metrics": {name.replace("_", "@"): x for name, x in metrics.items()}}
+
+    one = [run("one", [1.0], HR_5=0.1, NDCG_5=0.1, HR_10=x, NDCG_10=x / 2) for x in (0.5, 0.7)]
+    several = run("several", None, HR_20=0.9, NDCG_20=0.1, Recall_20=0.2)  # what a user's hits come to is not HR then
+    table = overview(["several", "never run", "one"], [*one, several]).fillna("")
+    table = table.map(lambda x: x.replace("\xa0", " ") if isinstance(x, str) else x)
+    assert table.index.tolist() == ["several", "one"]
+    assert table.loc["one"].to_dict() == {
+        "HR@10": "60.0 ± 14.1", "NDCG@10": "30.0 ± 7.1", "Recall@20": "", "NDCG@20": "", "seeds": 2
+    }  # fmt: skip
+    assert table.loc["several", ["Recall@20", "NDCG@20", "seeds"]].tolist() == ["20.0", "10.0", 1]
+
+
+def test_fedsllms_rows_are_printed_beside_the_papers() -> None:
+    told = finished("fedsllm.table2", [Cell("fedncf/base", {})], read_rows("fedsllm.table2", "ml-100k"), "ml-100k")
+    base, *_ = (line.split() for line in told.partition("fedncf, HR@10")[2].splitlines() if line.startswith("base"))
+    assert base[-1] == "55.6"  # Table 2's first cell of FedNCF with K = 10, read off by eye
+    assert "fedncf, NDCG@10" in told and "fedmf" not in told
 
 
 RECORDED = {"backbone": "fedmf", "variant": "fedsllm", "rounds": 1, "items": "semantic", "encoder": "lsa",

@@ -16,6 +16,7 @@ from typing import Any
 
 from fedlib import settings
 from fedlib.commands.files import check_folder
+from fedlib.commands.finished import finished
 from fedlib.commands.models import MODELS
 from fedlib.commands.options import ReproduceOptions, RunOptions, TuneOptions
 from fedlib.commands.run import Rates, centralised, federated
@@ -43,9 +44,12 @@ COUNTED = {"fedsllm.table1": table1}  # tables that need no run
 
 
 def reproduce(options: ReproduceOptions) -> None:
-    """Run what is not finished, several runs side by side, and note each row as soon as it is known."""
+    """Run what is not finished, several runs side by side, note each row as soon as it is known, and print them all."""
     if options.table in COUNTED:
-        print(COUNTED[options.table]().T.to_string())
+        counted = COUNTED[options.table]()
+        for dataset, note in counted.pop("notes").items():
+            print(f"{dataset}: {note}")
+        print(counted.map("{:.7g}".format, na_action="ignore").T.to_string(na_rep=""))
         return
     if options.table not in TABLES:
         known = ", ".join([*(f"{table.name} ({table.title})" for table in TABLES.values()), *COUNTED])
@@ -71,6 +75,7 @@ def reproduce(options: ReproduceOptions) -> None:
             rows = [old for old in rows if (old["cell"], old["seed"]) != (row["cell"], row["seed"])] + [row]
             save(path, (*table.cells, *asked.cells), rows)
             print(describe(row), flush=True)
+    print(finished(table.name, cells, rows, options.dataset))
 
 
 @contextmanager
