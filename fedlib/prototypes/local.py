@@ -69,9 +69,9 @@ class ChatModel(Chat):
     @cached_property
     def _model(self) -> Any:
         """The weights, with settings of their own for decoding: a checkpoint's defaults may sample or punish words."""
+        model = self._transformers("AutoModelForCausalLM").eval()  # says what is missing where nothing is installed
         from transformers import GenerationConfig
 
-        model = self._transformers("AutoModelForCausalLM").eval()
         ends = model.generation_config
         model.generation_config = GenerationConfig(
             do_sample=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -312,7 +313,14 @@ def test_an_answer_is_computed_once_for_each_question_and_way_of_decoding(
 
 
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path, cache: Path) -> None:
+    pytest.importorskip("transformers", reason="the extra 'text' is not installed")
     with pytest.raises(InputError, match="could not be read"):
+        ChatModel(tmp_path, device="cpu").answer(MESSAGES)
+
+
+def test_without_the_extra_the_sentence_names_it(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"fedlib\[text\]"):
         ChatModel(tmp_path, device="cpu").answer(MESSAGES)
 
 
