@@ -173,6 +173,7 @@ def test_fedsllms_rows_are_printed_beside_the_papers() -> None:
     told = finished("fedsllm.table2", [Cell("fedncf/base", {})], read_rows("fedsllm.table2", "ml-100k"), "ml-100k")
     base, *_ = (line.split() for line in told.partition("fedncf, HR@10")[2].splitlines() if line.startswith("base"))
     assert base[-1] == "55.6"  # Table 2's first cell of FedNCF with K = 10, read off by eye
+    assert "loo99" in told and "all-MiniLM-L6-v2" in told
     assert "fedncf, NDCG@10" in told and "fedmf" not in told
 
 

@@ -19,13 +19,15 @@ def finished(table: str, cells: Sequence[Cell], rows: Sequence[Row], dataset: st
     for backbone in complete(rows) if table == TABLE2.name else ():
         if any(name.startswith(f"{backbone}/") for name in names):
             for metric in ("HR@10", "NDCG@10"):
-                parts.append(f"\n{backbone}, {metric} in percent; low and high bound what is less than base (95 %):")
+                parts.append(
+                    f'\n{backbone}, {metric} in percent; low and high: 95 % interval over users of "less base"'
+                )
                 parts.append(beside(rows, backbone, dataset, metric).round(1).to_string(na_rep=""))
     return "\n".join(parts)
 
 
 def overview(names: Sequence[str], rows: Sequence[Row]) -> pd.DataFrame:
-    """A line for each cell that has rows: HR and NDCG at ten, or at the first K there is, and the number of seeds.
+    """A line for each cell that has rows: HR and NDCG at ten, or at the first K there is, and what they were made with.
 
     Recall stands in for HR where a user has several held-out items.
     """
@@ -35,5 +37,6 @@ def overview(names: Sequence[str], rows: Sequence[Row]) -> pd.DataFrame:
             k = 10 if "HR@10" in found[0]["metrics"] else next(iter(found[0]["metrics"])).partition("@")[2]
             hits = "HR" if found[0]["ranks"] else "Recall"
             shown = {f"{metric}@{k}": spread(rows, name, f"{metric}@{k}") for metric in (hits, "NDCG")}
-            lines[name] = shown | {"seeds": len(found)}
+            made = {key: found[0][key] for key in ("protocol", "encoder", "prototypes") if key in found[0]}
+            lines[name] = shown | {"seeds": len(found)} | made
     return pd.DataFrame.from_dict(lines, orient="index")

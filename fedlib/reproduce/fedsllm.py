@@ -90,7 +90,7 @@ def figure3() -> Iterator[Cell]:
 def variants() -> Iterator[Cell]:
     """What else could have been meant: one thing is another in each, at the rates of Table 2's rows.
 
-    At a share in Figure 3's middle the rates are another, too: chosen there, where the figure has those of a tenth.
+    The rows named ``tuned`` repeat a point of Figure 3's middle with rates chosen for its own share.
     """
     compared = (None, "random", *(f"recorded/{reading}" for reading in READINGS))
     for backbone in BACKBONES:
