@@ -14,10 +14,11 @@ from torch import Tensor
 from benchmarks.machine import copy_bandwidth, peak_mb
 from fedlib import FedMF, LocalTraining, PFedRec, federate, load, rng
 from fedlib.backbones import Backbone
-from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import UserItems
+from fedlib.engine.state import State, initial_state
 from fedlib.items import ItemTable
-from fedlib.options import resolved
-from fedlib.state import State, initial_state
+from fedlib.run.arguments import resolved
 from tests import oracle
 
 Row = dict[str, Any]
@@ -53,8 +54,9 @@ def run_engine(
 def run_oracle(split: Split, backbone: Backbone, local: LocalTraining) -> tuple[oracle.OracleResult, float]:
     """One round of the oracle, every client with a copy of the whole model, and its seconds."""
     n, m = split.data.n_items, split.data.n_users
-    state = initial_state(backbone, ItemTable(), split.train, n, local.negatives, seed=0, dtype=torch.float32,
-                          device=torch.device("cpu"), max_memory=float("inf"))  # fmt: skip
+    tables = ItemTable().tables(backbone, n, 0)
+    state = initial_state(backbone, tables, split.train, n, local.negatives, seed=0, dtype=torch.float32,
+                          device=torch.device("cpu"))  # fmt: skip
     local = resolved(local, split, backbone, 1.0)
     assert local.lr_items is not None
     positives, touched = ([log[u].tolist() for u in range(m)] for log in (split.train, split.data.interactions))

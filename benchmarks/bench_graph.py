@@ -15,12 +15,12 @@ from torch import Tensor
 from benchmarks.machine import copy_bandwidth, matrix_rate, peak_mb, seconds
 from fedlib import LocalTraining, federate, load
 from fedlib.backbones import FedNGCF
+from fedlib.backbones.graph import Graph
 from fedlib.backbones.ngcf import draw_triples
 from fedlib.centralized.ngcf import start_values
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
 from fedlib.data.partition import at_random, share_edges
-from fedlib.graph import Graph
 
 Row = dict[str, Any]
 DIM, BATCH = 64, 1024

@@ -14,9 +14,9 @@ from torch import Tensor
 from benchmarks.machine import peak_mb, seconds
 from fedlib import FedMF, LocalTraining, Place, federate, load, rng
 from fedlib.data.interactions import Split
-from fedlib.privacy.mechanisms import gaussian_sum_noise
-from fedlib.privacy.protect import UserLevelDP
-from fedlib.robust import coordinate_median, multi_krum, norm_bound, trimmed_mean
+from fedlib.protect.mechanisms import gaussian_sum_noise
+from fedlib.protect.noise import UserLevelDP
+from fedlib.protect.robust import coordinate_median, multi_krum, norm_bound, trimmed_mean
 
 Row = dict[str, Any]
 

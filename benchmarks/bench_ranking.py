@@ -15,8 +15,8 @@ from torch import Tensor
 
 from benchmarks import machine
 from fedlib import rng
-from fedlib.data.interactions import UserItems
-from fedlib.metrics import rank_dot
+from fedlib.data.log import UserItems
+from fedlib.evaluation.metrics import rank_dot
 
 
 class Shape(NamedTuple):

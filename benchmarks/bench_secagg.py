@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.machine import peak_mb, seconds
 from fedlib import rng
-from fedlib.privacy.keys import Masks
-from fedlib.privacy.quantize import Quantizer, Words, word
-from fedlib.privacy.secagg import Outcome, secure_sum
+from fedlib.protect.keys import Masks
+from fedlib.protect.quantize import Quantizer, Words, word
+from fedlib.protect.secagg import Outcome, secure_sum
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ _HOME = {
     "FALE": "fedlib.select",
     "FCF": "fedlib.backbones",
     "FCFALS": "fedlib.backbones",
-    "Faults": "fedlib.faults",
+    "Faults": "fedlib.run.faults",
     "FedAvg": "fedlib.backbones",
     "FedMF": "fedlib.backbones",
     "FedNCF": "fedlib.backbones",
@@ -27,29 +27,29 @@ _HOME = {
     "LSA": "fedlib.items",
     "LabelConfidence": "fedlib.select",
     "LeastConfidence": "fedlib.select",
-    "LocalDP": "fedlib.privacy.protect",
-    "LocalTraining": "fedlib.local",
+    "LocalDP": "fedlib.protect.noise",
+    "LocalTraining": "fedlib.engine.training",
     "Margin": "fedlib.select",
     "MiniLM": "fedlib.items",
     "PFedRec": "fedlib.backbones",
     "Place": "fedlib.places",
-    "PlainNoise": "fedlib.privacy.protect",
+    "PlainNoise": "fedlib.protect.noise",
     "PrototypeSelection": "fedlib.select",
     "RandomSelection": "fedlib.select",
     "RecordedAnswers": "fedlib.prototypes",
     "Recording": "fedlib.prototypes",
-    "Result": "fedlib.result",
-    "RobustAggregation": "fedlib.robust",
-    "SecureAggregation": "fedlib.privacy.secure",
+    "Result": "fedlib.run.result",
+    "RobustAggregation": "fedlib.protect.robust",
+    "SecureAggregation": "fedlib.protect.secure",
     "SemanticSpace": "fedlib.items",
     "SemanticTable": "fedlib.items",
     "SentenceEncoder": "fedlib.items",
     "SoftmaxEntropy": "fedlib.select",
     "TextPrototypes": "fedlib.prototypes",
-    "UserLevelDP": "fedlib.privacy.protect",
+    "UserLevelDP": "fedlib.protect.noise",
     "federate": "fedlib.federation",
     "load": "fedlib.data",
-    "load_result": "fedlib.result",
+    "load_result": "fedlib.run.result",
 }
 __all__ = ["__version__", *_HOME]
 
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from fedlib.backbones import FedRAP as FedRAP
     from fedlib.backbones import PFedRec as PFedRec
     from fedlib.data import load as load
+    from fedlib.engine.training import LocalTraining as LocalTraining
     from fedlib.errors import InputError as InputError
-    from fedlib.faults import Faults as Faults
     from fedlib.federation import federate as federate
     from fedlib.items import LSA as LSA
     from fedlib.items import ItemTable as ItemTable
@@ -73,12 +73,12 @@ if TYPE_CHECKING:
     from fedlib.items import SemanticSpace as SemanticSpace
     from fedlib.items import SemanticTable as SemanticTable
     from fedlib.items import SentenceEncoder as SentenceEncoder
-    from fedlib.local import LocalTraining as LocalTraining
     from fedlib.places import Place as Place
-    from fedlib.privacy.protect import LocalDP as LocalDP
-    from fedlib.privacy.protect import PlainNoise as PlainNoise
-    from fedlib.privacy.protect import UserLevelDP as UserLevelDP
-    from fedlib.privacy.secure import SecureAggregation as SecureAggregation
+    from fedlib.protect.noise import LocalDP as LocalDP
+    from fedlib.protect.noise import PlainNoise as PlainNoise
+    from fedlib.protect.noise import UserLevelDP as UserLevelDP
+    from fedlib.protect.robust import RobustAggregation as RobustAggregation
+    from fedlib.protect.secure import SecureAggregation as SecureAggregation
     from fedlib.prototypes import ChatModel as ChatModel
     from fedlib.prototypes import ChatServer as ChatServer
     from fedlib.prototypes import ClusterPrototypes as ClusterPrototypes
@@ -86,9 +86,9 @@ if TYPE_CHECKING:
     from fedlib.prototypes import RecordedAnswers as RecordedAnswers
     from fedlib.prototypes import Recording as Recording
     from fedlib.prototypes import TextPrototypes as TextPrototypes
-    from fedlib.result import Result as Result
-    from fedlib.result import load_result as load_result
-    from fedlib.robust import RobustAggregation as RobustAggregation
+    from fedlib.run.faults import Faults as Faults
+    from fedlib.run.result import Result as Result
+    from fedlib.run.result import load_result as load_result
     from fedlib.select import FALE as FALE
     from fedlib.select import Entropy as Entropy
     from fedlib.select import FedSelect as FedSelect

@@ -17,41 +17,38 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
-from fedlib.aggregate import Sums, weighted_mean, zero_sums
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.ngcf import FedNGCF
-from fedlib.checkpoint import Checkpoints
-from fedlib.client import Clients, UserClients, send
-from fedlib.cohort import AllItems, Slots, chunks, clients_in_round, sample_clients, sample_rate
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
+from fedlib.engine.clients import Clients, UserClients, send
+from fedlib.engine.cohort import AllItems, LocalRows, chunks, clients_in_round, sample_clients, sample_rate
+from fedlib.engine.memory import check_memory
+from fedlib.engine.state import State, initial_state
+from fedlib.engine.training import LocalTraining
 from fedlib.errors import TooFewClients
-from fedlib.evaluate import is_best, timed_evaluation
-from fedlib.faults import Faults, Mishaps, Reliable
+from fedlib.evaluation.rankings import is_best, timed_evaluation
 from fedlib.items import ItemTable
-from fedlib.ledger import Ledger, account
-from fedlib.local import LocalTraining
-from fedlib.options import (
+from fedlib.places import Place, Plan, Sent, add_uploads, call, call_server
+from fedlib.run.arguments import (
     data_identity,
-    default_chunk,
     describe,
-    keep_freed_memory,
-    physical_memory,
-    pick_device,
     resolved,
-    show_progress,
     validate,
     validate_best,
     validate_clients,
     validate_disk,
 )
-from fedlib.places import Place, Plan
-from fedlib.result import Result
-from fedlib.state import State, initial_state
-from fedlib.stores import StoreClients
-from fedlib.storeusers import StoreUsers
-from fedlib.visits import Sent, deliver, hand_over, visit
+from fedlib.run.checkpoint import Checkpoints
+from fedlib.run.faults import Faults, NoFaults, RoundLog
+from fedlib.run.machine import default_chunk, keep_freed_memory, physical_memory, pick_device, show_progress
+from fedlib.run.result import Result
+from fedlib.server.ledger import Ledger
+from fedlib.server.sums import Sums, weighted_mean, zero_sums
+from fedlib.stores.clients import StoreClients
+from fedlib.stores.users import StoreUsers
 
 PLACES = ("augment", "select", "items", "protect")
 
@@ -89,16 +86,17 @@ def federate(
     ``data`` is a split, e.g. ``load("ml-100k").leave_one_out(seed=0)``; ``backbone`` the model of one client;
     ``items``, ``augment``, ``select`` and ``protect`` the four places; ``local`` how a client trains.
 
-    ``faults``: what goes wrong with clients, and the server's check of every upload (:class:`~fedlib.faults.Faults`).
-    ``clients_per_round``: a share in (0, 1] or a whole number above 1. ``sampling``: "fixed" draws that many clients,
-    "poisson" each client with that probability, so that their number varies and may be 0.
-    ``executor``: "vectorized" trains ``chunk`` clients at once, "loop" one after the other. ``checkpoint``: a folder to
-    save to every ``checkpoint_every`` rounds; with ``resume`` the run goes on from the newest checkpoint there.
-    ``max_memory``: bytes the clients' private state may take (default: the machine's memory). ``own_tables_in``: a
-    folder for the clients' own item tables, which then need not fit in memory (on a CPU, without checkpoints).
-    ``evaluate_every`` rounds, and after the last one, all users are evaluated at the cut-offs ``ks``. ``best``: a
-    metric such as "NDCG@10"; the result is then the state after the evaluated round that is best by it on the
-    validation items, the first of equals, and not that after the last round. ``progress`` shows a line on a terminal.
+    ``faults``: what goes wrong with clients, and the server's check of every upload
+    (:class:`~fedlib.run.faults.Faults`). ``clients_per_round``: a share in (0, 1] or a whole number above 1.
+    ``sampling``: "fixed" draws that many clients, "poisson" each client with that probability, so that their number
+    varies and may be 0. ``executor``: "vectorized" trains ``chunk`` clients at once, "loop" one after the other.
+    ``checkpoint``: a folder to save to every ``checkpoint_every`` rounds; with ``resume`` the run goes on from the
+    newest checkpoint there. ``max_memory``: bytes the clients' private state may take (default: the machine's
+    memory). ``own_tables_in``: a folder for the clients' own item tables, which then need not fit in memory (on a
+    CPU, without checkpoints). ``evaluate_every`` rounds, and after the last one, all users are evaluated at the
+    cut-offs ``ks``. ``best``: a metric such as "NDCG@10"; the result is then the state after the evaluated round
+    that is best by it on the validation items, the first of equals, and not that after the last round. ``progress``
+    shows a line on a terminal.
 
     Two runs with the same arguments and the same number of threads on a CPU are equal bit for bit.
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
@@ -119,14 +117,18 @@ def federate(
     where, n = pick_device(device), data.data.n_items
     validate_disk(own_tables_in, backbone, where, checkpoint)
     clients = _clients(data, backbone, local, seed, where)
-    state = initial_state(backbone, items, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
-                          max_memory=physical_memory() if max_memory is None else max_memory,
+    check_memory(
+        backbone, data.train, n, local.negatives, dtype=dtype, stores=data.stores, own_tables=own_tables_in is None,
+        max_memory=physical_memory() if max_memory is None else max_memory,
+    )  # fmt: skip
+    tables = items.tables(backbone, n, seed)
+    state = initial_state(backbone, tables, data.train, n, local.negatives, seed=seed, dtype=dtype, device=where,
                           stores=data.stores, own_tables_in=own_tables_in)  # fmt: skip
     plan = planned(backbone, clients.length, clients_per_round, sampling, rounds)
     state.places = {name: place.init(data, seed) | place.plan(plan) for name, place in places.items()}
     state.memory = {name: {key: value.to(where) for key, value in place.memory(data).items()}
                     for name, place in places.items()}  # fmt: skip
-    reliable = faults or Reliable()
+    reliable = faults or NoFaults()
     reliable.plan(plan, n)
     if faults is not None:
         state.places["faults"] = {}
@@ -164,15 +166,15 @@ def federate(
 
 
 def one_round(
-    clients: Clients, places: dict[str, Place], faults: Reliable, state: State, chosen: torch.Tensor, size: int,
+    clients: Clients, places: dict[str, Place], faults: NoFaults, state: State, chosen: torch.Tensor, size: int,
     ledger: Ledger, t: int,
 ) -> tuple[Sums, dict[str, Any]]:  # fmt: skip
     """Round t: send the model to the ``chosen`` clients, train them ``size`` at a time, average what they send.
 
     Returns the sums, and what the history says beside them.
     """
-    mishaps = Mishaps()
-    state.cohort = chosen = faults.answering(chosen, clients.seed, t, mishaps)
+    log = RoundLog()
+    state.cohort = chosen = faults.answering(chosen, clients.seed, t, log)
     message = {name: place.broadcast(state.places[name], state) for name, place in places.items()}
     sums = zero_sums(state.tables, state.shared, clients.backbone.aggregate_items)
     if "protect" in places:
@@ -180,28 +182,28 @@ def one_round(
     clients.begin(state, chosen, ledger, t)
 
     groups = chunks(chosen, clients.length, size)
-    for group, received in faults.groups(groups, state, clients.seed, t, mishaps):
+    for group, received in faults.groups(groups, state, clients.seed, t, log):
         work = clients.receive(received, group, t)
         work.flipped = faults.flipped(group, clients.seed)
         sent: list[Sent] = []
         for name in ("augment", "select", "items"):
-            sent += visit(name, places, work, message, state)
+            sent += call(name, places, work, message, state)
         trained = clients.train(received, work)
         clients.keep(state, trained, t)
         for name in PLACES:
-            sent += visit(name, places, work, message, state, trained=True)
-        sent += visit("protect", places, work, message, state)
-        faults.arriving(work, state, clients.seed, mishaps)
+            sent += call(name, places, work, message, state, trained=True)
+        sent += call("protect", places, work, message, state)
+        faults.arriving(work, state, clients.seed, log)
         if len(work.clients):
             send(clients.backbone, state, work, sums)
-            deliver(sent, work, sums)
+            add_uploads(sent, work, sums)
 
-    sums.received, skipped = mishaps.received, faults.too_few(sums.clients)
+    sums.received, skipped = log.received, faults.too_few(sums.clients)
     state.places |= {"faults": memory} if (memory := faults.remember(state)) else {}
-    told = faults.row(mishaps)
+    told = faults.row(log)
     try:
         if not skipped:
-            hand_over("protect", places, sums, state)  # first, because it may have to unmask the sums
+            call_server("protect", places, sums, state)  # first, because it may have to unmask the sums
     except TooFewClients as err:
         skipped, told["reasons"] = True, str(err)
     told["skipped"] = skipped
@@ -210,7 +212,7 @@ def one_round(
         return sums, told
     step(clients, state, sums)
     for name in ("augment", "select", "items"):
-        hand_over(name, places, sums, state)
+        call_server(name, places, sums, state)
     for name, place in places.items():
         told |= place.report(state.places[name] | state.memory[name])
     return sums, told
@@ -248,5 +250,31 @@ def _clients(data: Split, backbone: Backbone, local: LocalTraining, seed: int, d
     if data.stores is not None:
         rest = local, train, data.stores, length, sampler, seed
         return StoreClients(backbone, *rest) if isinstance(backbone, FedNGCF) else StoreUsers(backbone, *rest)
-    slots = AllItems(n) if backbone.all_items else Slots(n, device)
+    slots = AllItems(n) if backbone.all_items else LocalRows(n, device)
     return UserClients(backbone, local, train, length, sampler, slots, seed)
+
+
+def account(
+    ledger: Ledger, backbone: Backbone, state: State, message: dict[str, dict[str, Tensor]], sums: Sums, round: int
+) -> None:
+    """Enter what a round sent: the model and the places' messages down, its parts and the places' uploads up."""
+    for name, value in {**state.tables, **state.shared}.items():
+        ledger.record(round, "down", name, value, sums.received)
+    for place, added in message.items():
+        for name, value in added.items():
+            ledger.record(round, "down", f"{place}/{name}", value, sums.received)
+    if sums.sent is not None:
+        for tensor, shape, dtype, size in sums.sent:
+            ledger.record_ragged(round, "up", tensor, shape, dtype, sums.clients, size * sums.clients)
+        return
+    for name, value in {**state.tables, **state.shared}.items():
+        ledger.record(round, "up", name, value, sums.clients)
+    for name, table in state.tables.items():
+        if backbone.aggregate_items == "row":
+            ledger.record(
+                round, "up", f"{name} (rows touched)", torch.empty(len(table), dtype=torch.bool), sums.clients
+            )
+    if (state.tables and backbone.aggregate_items == "size") or (state.shared and backbone.aggregate_network == "size"):
+        ledger.record(round, "up", "number of samples", torch.empty((), dtype=torch.int32), sums.clients)
+    for name, total in sums.uploads.items():
+        ledger.record(round, "up", name, total, sums.clients)

@@ -22,94 +22,19 @@ clients keep does not, because it goes nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from fedlib.data.interactions import Split
+from fedlib.shapes import Work
 
 if TYPE_CHECKING:
-    from fedlib.aggregate import Sums
     from fedlib.backbones.base import Backbone
-    from fedlib.received import Received
-    from fedlib.state import State
-
-EMPTY = torch.empty(0)
-
-
-@dataclass
-class Work:
-    """What K clients have before them while a round passes through the places.
-
-    clients (K,); positives (K, P), the first ``count[k]`` real, which are trained on and which a selector makes fewer;
-    ``score(items)``: the received model's logits for items (K, C), without dropout, and after local training the
-    trained model's. ``model`` shows more of what was received (:class:`~fedlib.received.Received`).
-
-    owned (K, Q), the first ``owned_count[k]`` real, are all the training items of the clients, whatever is selected.
-    positions (K, Q) say where they stand in the training log, which is how a place finds its entries in ``memory``:
-    tensors (nnz, ...) with one for each training interaction, or (m, ...) with one for each client. The simulation
-    hands over everybody's; a client reads and writes, in place, no entries but its own.
-
-    After local training ``update`` holds what each client is about to send, ``{"item": (K, R, d),
-    "mlp.linear0.weight": (K, ...)}``, differences to what it received. Its rows of an item table are those of items
-    ``ids`` (K, R) where ``real`` (K, R); ``size`` (K,) is its number of samples, ``loss`` (K,) its mean loss.
-    ``tables`` names the parts of the update that are item rows, ``n_items`` is n. ``flipped`` are those of the clients
-    that train with likes and dislikes exchanged (:class:`~fedlib.faults.Faults`).
-    """
-
-    round: int
-    seed: int
-    clients: Tensor
-    positives: Tensor
-    count: Tensor
-    score: Callable[[Tensor], Tensor]
-    update: dict[str, Tensor] = field(default_factory=dict)
-    ids: Tensor = EMPTY
-    real: Tensor = EMPTY
-    size: Tensor = EMPTY
-    loss: Tensor = EMPTY
-    tables: tuple[str, ...] = ()
-    n_items: int = 0
-    flipped: Tensor = EMPTY
-    model: Received | None = None
-    owned: Tensor = EMPTY
-    owned_count: Tensor = EMPTY
-    positions: Tensor = EMPTY
-    memory: dict[str, Tensor] = field(default_factory=dict)
-
-    def score_vectors(self, vectors: Tensor) -> Tensor:
-        """The received model's logits (K, J) for J vectors (J, d) in the place of item vectors."""
-        return self.received.score_vectors(vectors)
-
-    @property
-    def received(self) -> Received:
-        """``model``, which is there in every run."""
-        assert self.model is not None
-        return self.model
-
-    def reorder(self, order: Tensor) -> None:
-        """Put the K clients into the ``order`` (K,)."""
-        for name in ("clients", "positives", "count", "owned", "owned_count", "positions"):
-            setattr(self, name, getattr(self, name)[order])
-        self.model = self.received.of(self.clients)
-
-
-class Upload(Protocol):
-    """The part of a :class:`Work`, or of a store's, that is about to be sent."""
-
-    round: int
-    seed: int
-    clients: Tensor
-    update: dict[str, Tensor]
-    ids: Tensor
-    real: Tensor
-    size: Tensor
-    loss: Tensor
-    tables: tuple[str, ...]
-    n_items: int
+    from fedlib.engine.state import State
+    from fedlib.server.sums import Sums
 
 
 @dataclass(frozen=True)
@@ -169,3 +94,38 @@ class Place:
         ``own`` is the place's state together with what the clients keep for it: a simulation may look at both.
         """
         return {}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What K clients (K,) have ready to send for a place: ``values`` (K, ...) under ``name``."""
+
+    name: str
+    clients: Tensor
+    values: Tensor
+
+
+def call(
+    name: str, places: dict[str, Place], work: Work, message: dict[str, dict], state: State, *, trained: bool = False
+) -> list[Sent]:
+    """Let K clients pass one place, before or after they have ``trained``; what they want to send for it."""
+    if name not in places:
+        return []
+    work.memory = state.memory[name]
+    step = places[name].after if trained else places[name].client
+    uploads = step(work, message[name])
+    return [Sent(f"{name}/{upload}", work.clients, values) for upload, values in uploads.items()]
+
+
+def add_uploads(sent: list[Sent], work: Work, sums: Sums) -> None:
+    """Add up what the clients of ``work`` sent, in their order; those whose upload was lost are no longer in it."""
+    for one in sent:
+        order = one.clients.argsort()
+        at = order[torch.searchsorted(one.clients[order], work.clients)]
+        sums.add_upload(one.name, one.values[at])
+
+
+def call_server(name: str, places: dict[str, Place], sums: Sums, state: State) -> None:
+    """Give the server's side of one place the round's sums."""
+    if name in places:
+        state.places[name] = places[name].server(state.places[name], sums, state)

@@ -16,7 +16,7 @@ from fedlib import book
 PROFILE = book.start()
 
 # %% tags=["remove-cell"]
-from fedlib import plots
+from fedlib.book import plots
 
 READERS, BOOKS = ["Ada", "Ben", "Cem", "Dia", "Eva"], list("ABCDEF")
 TRUTH = ["##.#.x", "##ox..", "###..o", "#x#.o.", "x.#o##"]
@@ -150,7 +150,7 @@ from torch.nn.functional import softplus
 
 from fedlib import FedMF, LocalTraining, federate, load, rng
 from fedlib.data.negatives import NegativeSampler
-from fedlib.metrics import hit_ratio, ndcg
+from fedlib.evaluation.metrics import hit_ratio, ndcg
 
 torch.set_num_threads(1)  # the tensors are small
 name = "synthetic" if PROFILE == "smoke" else "ml-100k"
@@ -546,7 +546,7 @@ plots.curve(ax, unique, "share", "made-up shop", x="known")
 # epochs on validation items too.
 
 # %%
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 
 
 @dataclass

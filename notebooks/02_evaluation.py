@@ -18,7 +18,8 @@ PROFILE = book.start()
 # %% tags=["remove-cell"]
 import torch
 
-from fedlib import plots, rng
+from fedlib import rng
+from fedlib.book import plots
 
 TOTAL, PLACE = 1_500, 101  # items of a shop, place of the test item
 order = rng.permutation(TOTAL - 1, rng.key(0, "story"))[:99] + 1
@@ -135,9 +136,9 @@ from fedlib import FedMF, LocalTraining, federate, load
 from fedlib.book import check, glue
 from fedlib.centralized import BPR, Chance, ItemKNN, Popularity, evaluate
 from fedlib.data import UserItems, fetch, files
-from fedlib.metrics import Ranking, rank_all, rank_sampled
-from fedlib.model import score_all
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.engine.reading import score_all
+from fedlib.evaluation.metrics import Ranking, rank_all, rank_sampled
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 
 torch.set_num_threads(1)  # the tensors are small
 

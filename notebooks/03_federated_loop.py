@@ -18,7 +18,7 @@ PROFILE = book.start()
 # %% tags=["remove-cell"]
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from fedlib import plots
+from fedlib.book import plots
 
 
 def panel(x, y, width, height, title):
@@ -615,7 +615,7 @@ alone = [train_alone("unobserved", seed) for seed in SEEDS]
 
 # %%
 from fedlib.centralized import BPR, Chance, Popularity, evaluate
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 
 popularity = Popularity().fit(split)
 popular = evaluate(popularity, split)

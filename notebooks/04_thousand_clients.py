@@ -19,7 +19,7 @@ PROFILE = book.start()
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two drawings of the same twelve clients as rows of squares. On the left one wide block: most squares are empty padding, because one client is long. On the right three blocks of four clients sorted by length: the first two blocks are narrow, and little padding is left."}, "figure": {"caption": "Clients that train side by side need rows of one length. Sorted by length and cut into chunks, the same twelve clients carry less than a quarter of the padding, and each chunk is small enough for the processor's cache.", "name": "fig-ch4-story"}}
 from matplotlib.patches import Rectangle
 
-from fedlib import plots
+from fedlib.book import plots
 
 
 def block(x, y, lengths):
@@ -126,9 +126,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from fedlib import FedMF, FedNCF, LocalTraining, PFedRec, federate, load, rng
 from fedlib.book import glue
 from fedlib.centralized import Chance, Popularity, evaluate
-from fedlib.data.interactions import UserItems
+from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 
 torch.set_num_threads(1)  # one thread, so that seconds can be compared
 
@@ -641,7 +641,7 @@ pd.DataFrame(rows).T
 # | blank cell | package | what it adds |
 # |---|---|---|
 # | `padded` | `cohort.build` | draws negatives, keeps every sample's identity |
-# | `local_rows` | `cohort.Slots` | the same without sorting |
+# | `local_rows` | `cohort.LocalRows` | the same without sorting |
 # | `closed_form` | `linear_gradients` | a bias; the outer product stays unmultiplied |
 # | `autograd` | `Backbone.gradients` | any model you can write, several tables |
 # | three steps in a row | `local.train` | batches, epochs, Adam, dropout, clients that finish early |

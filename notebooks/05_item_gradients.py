@@ -20,7 +20,8 @@ PROFILE = book.start()
 import matplotlib.pyplot as plt
 import torch
 
-from fedlib import plots, rng
+from fedlib import rng
+from fedlib.book import plots
 
 
 def made_up():
@@ -335,7 +336,7 @@ for method, Q in mine.items():
 #
 # :::{literalinclude} ../fedlib/backbones/fcf.py
 # :language: python
-# :pyobject: FCFALS.adapt
+# :pyobject: FCFALS.prepare
 # :::
 #
 # ## What leaves the device?
@@ -664,7 +665,7 @@ def train(method, seed, source="unobserved", model=None, data=split, k=10):
 
 # %%
 from fedlib.centralized import Chance, Popularity, evaluate
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 
 results = {method: [train(method, s) for s in SEEDS] for method in MODELS}
 rankings = {
@@ -774,7 +775,7 @@ leak = compare("leak", "FedMF, untouched", "FedMF")
 # whenever it is needed. What is left of the model?
 
 # %%
-from fedlib.model import score_all
+from fedlib.engine.reading import score_all
 
 
 class AveragedHead(FedAvg):
@@ -782,7 +783,7 @@ class AveragedHead(FedAvg):
 
 
 class ResetHead(FedAvg):
-    def adapt(self, params, tables, positives, count, items):
+    def prepare(self, params, tables, positives, count, items):
         first = {name: self.initial(name, 0) for name in params}
         return {k: first[k].to(p).expand_as(p) for k, p in params.items()}
 
@@ -809,7 +810,7 @@ pd.DataFrame(table).T.round(3)
 
 
 # %% mystnb={"image": {"alt": "Norm of the item table over 15 rounds for four servers on a logarithmic axis. Adam and plain steps of rate 1 and 10 stay almost flat near ten. Plain steps of rate 100 climb in a straight line over nine powers of ten."}, "figure": {"caption": "A plain step has a largest rate, and beyond it the table grows by a constant factor in every round. Adam's steps do not scale with the gradient. Synthetic shop, seed 0.", "name": "fig-ch5-sgd"}}
-from fedlib.aggregate import ServerAdam
+from fedlib.server.optimizers import ServerAdam
 
 
 class Watched(ServerAdam):

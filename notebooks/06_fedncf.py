@@ -19,7 +19,7 @@ PROFILE = book.start()
 # %% tags=["remove-cell"]
 from matplotlib.patches import FancyBboxPatch
 
-from fedlib import plots
+from fedlib.book import plots
 
 
 def box(x, y, width, text, colour):
@@ -561,8 +561,8 @@ ways
 # :::
 
 # %%
-from fedlib.client import UserClients
-from fedlib.cohort import Slots
+from fedlib.engine.clients import UserClients
+from fedlib.engine.cohort import LocalRows
 
 trained = federate(
     shop,
@@ -584,7 +584,7 @@ trained = federate(
 def next_updates(local):
     """All clients' differences to the trained state: (K, ...)."""
     sampler = NegativeSampler(shop.train, n)
-    slots = Slots(n, torch.device("cpu"))
+    slots = LocalRows(n, torch.device("cpu"))
     parts = (shop.train, shop.train.counts, sampler, slots)
     everybody = UserClients(trained.backbone, local, *parts, seed=0)
     group = torch.arange(shop.data.n_users)
@@ -706,7 +706,7 @@ runs = {
 
 # %%
 from fedlib.centralized import Chance, Popularity, evaluate
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 
 chance = [evaluate(Chance(seed).fit(split), split) for seed in SEEDS]
 popular = evaluate(Popularity().fit(split), split)
@@ -855,7 +855,7 @@ variants.round(3)
 # %%
 from dataclasses import replace
 
-from fedlib.evaluate import rankings as rank_with
+from fedlib.evaluation.rankings import rankings as rank_with
 
 
 def with_vectors(result, choose):
@@ -894,8 +894,8 @@ slip.round(3)
 # evaluation all units should be on. In `fedlib` a dropout mask is handed in, so leaving it out switches dropout off.
 
 # %%
-from fedlib.metrics import rank_sampled
-from fedlib.model import received_params, received_rows
+from fedlib.engine.reading import received_params, received_rows
+from fedlib.evaluation.metrics import rank_sampled
 
 
 def ranks_with_dropout(result, draw):

@@ -18,7 +18,7 @@ PROFILE = book.start()
 # %% tags=["remove-cell"]
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from fedlib import plots
+from fedlib.book import plots
 
 
 def panel(x, width, height, title):
@@ -136,11 +136,11 @@ from fedlib.backbones import FedRAP
 from fedlib.book import glue
 from fedlib.centralized import Chance, Popularity, evaluate
 from fedlib.data.negatives import NegativeSampler
+from fedlib.engine.reading import score
 from fedlib.errors import DivergedError
+from fedlib.evaluation.metrics import rank_sampled
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 from fedlib.items import ItemTable
-from fedlib.metrics import rank_sampled
-from fedlib.model import score
-from fedlib.stats import mean_and_spread, paired_bootstrap
 
 torch.set_num_threads(1)  # the tensors are small
 
@@ -984,7 +984,7 @@ book.check(numbers and 4 * numbers, sum(x[0].nbytes for x in tensors))
 #
 # <details class="hint"><summary>Hint</summary>
 #
-# `fedlib.model.score` gives the logits of some users for some items, from their own tables or, with `personal=False`,
+# `fedlib.engine.reading.score` gives the logits of some users for some items, from their own tables or, with `personal=False`,
 # from the server's. The score is linear in the rows, so mixed logits are the logits of mixed rows.
 #
 # </details>

@@ -19,7 +19,7 @@ PROFILE = book.start()
 # %% tags=["remove-cell"]
 import matplotlib.pyplot as plt
 
-from fedlib import plots
+from fedlib.book import plots
 
 STORY = [(0, 0), (0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2), (3, 3)]
 TOKENS = ["9f3c", "04be", "c17a", "58d0"]
@@ -121,21 +121,21 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from fedlib import FedMF, LocalTraining, Place, federate, load, rng
+from fedlib import FedMF, LocalDP, LocalTraining, Place, federate, load, rng
 from fedlib.backbones import FedNGCF, FedPerGNN, ngcf
 from fedlib.backbones.expansion import GraphClient, ThirdParty, token
-from fedlib.backbones.perturb import Perturbation, perturb
+from fedlib.backbones.graph import Graph, laplacian
+from fedlib.backbones.losses import bpr_loss
 from fedlib.book import glue
 from fedlib.centralized import BPR, NGCF, Chance, Popularity, evaluate
 from fedlib.centralized.ngcf import start_values
 from fedlib.data import partition
 from fedlib.data.negatives import NegativeSampler
-from fedlib.graph import Graph, laplacian
+from fedlib.evaluation.metrics import rank_sampled
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 from fedlib.items import ItemTable
-from fedlib.losses import bpr_loss
-from fedlib.metrics import rank_sampled
+from fedlib.protect.perturb import Perturbation, perturb
 from fedlib.reproduce import read_rows
-from fedlib.stats import mean_and_spread, paired_bootstrap
 
 torch.set_num_threads(1)  # the tensors are small
 
@@ -740,7 +740,7 @@ def upload(u, t, how):
     if how is None:
         return ids, change[ids]
     here = {"clients": torch.tensor([u]), "n_items": 300}
-    here["stream"] = rng.key(0, "disguise", t)
+    here["stream"] = rng.key(0, "local dp", t)
     real = torch.tensor([len(ids)])
     sent = perturb(change[None, ids], ids[None], real, how, **here)
     return sent[0][0, : int(sent[1])], sent[2][0, : int(sent[1])]
@@ -763,7 +763,8 @@ for label, how in HOW.items():
         guesses = rows[0], set.intersection(*rows), bundles(dense)
         for thief, guess in zip(row, guesses, strict=True):
             row[thief] += f1(guess, history[u]) / 8
-    result = federate(shop, FedPerGNN(8, ldp=how), **fair)
+    protect = how and LocalDP(**how._asdict())
+    result = federate(shop, FedPerGNN(8), protect=protect, **fair)
     row |= {"HR@10": result.metrics["HR@10"]}
 hidden = pd.DataFrame(table).T
 glue("ch8_pseudo", float(hidden.iloc[1]["8 rounds"]))

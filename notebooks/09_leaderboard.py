@@ -18,7 +18,7 @@ PROFILE = book.start()
 # %% tags=["remove-cell"]
 import pandas as pd
 
-from fedlib import plots
+from fedlib.book import plots
 from fedlib.reproduce import read_rows
 
 NAMES = {
@@ -149,8 +149,8 @@ import numpy as np
 from fedlib import LocalTraining, federate, load
 from fedlib import backbones as models
 from fedlib.book import glue
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 from fedlib.reproduce import per_user
-from fedlib.stats import mean_and_spread, paired_bootstrap
 
 # %% [markdown]
 # ## A difference by hand

@@ -20,7 +20,7 @@ import math
 
 from matplotlib.patches import FancyBboxPatch
 
-from fedlib import plots
+from fedlib.book import plots
 
 
 def box(x, y, width, height, text):
@@ -148,7 +148,7 @@ from fedlib.errors import InputError
 from fedlib.items import LSA, MiniLM, SemanticSpace, SemanticTable, item_texts
 from fedlib.items.autoencoder import align, encode, initial, pretrain
 from fedlib.items.cache import encoded
-from fedlib.items.sentences import SentenceEncoder, is_fetched
+from fedlib.items.texts.sentences import SentenceEncoder, is_fetched
 
 torch.set_num_threads(1)  # the numbers then do not depend on the machine
 warnings.filterwarnings("ignore", "IProgress")  # progress bars are off
@@ -879,7 +879,7 @@ glue("ch10_difference", float((ours - package).abs().max()))
 
 # %%
 from fedlib.centralized import Chance, Popularity, evaluate
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 
 SEEDS = (0, 1, 2)
 EVERY = {"smoke": 10, "cpu": 5, "full": 2}[PROFILE]

@@ -18,7 +18,7 @@ PROFILE = book.start()
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A square of 300 points: similarity to a prototype on the horizontal axis, discrepancy of the predictions on the vertical one. Circles mark the tenth kept by hard_min, along the left edge; squares that of literal_desc, along the bottom; triangles that of intent, in the upper right corner. Grey dots are kept by none."}, "figure": {"caption": "One formula, three readings (one prototype, made-up samples). As printed and with the smallest scores kept, the rule takes what is unlike the prototype; with the largest kept, what is predicted like it. Only the rule that the paper's sentences describe takes what is like the prototype and predicted otherwise.", "name": "fig-ch11-story"}}
 import numpy as np
 
-from fedlib import plots
+from fedlib.book import plots
 
 draw = np.random.default_rng(0)
 x, y = draw.uniform(0, 1, (2, 300))
@@ -799,7 +799,7 @@ glue("ch11-tau", told(ranks))
 from dataclasses import replace
 
 from fedlib import rng
-from fedlib.data.interactions import UserItems
+from fedlib.data.log import UserItems
 
 
 def with_mistakes(share):

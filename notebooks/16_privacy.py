@@ -19,12 +19,13 @@ PROFILE = book.start()
 import matplotlib.pyplot as plt
 import torch
 
-from fedlib import FedMF, LocalTraining, federate, load, plots, rng
+from fedlib import FedMF, LocalTraining, federate, load, rng
 from fedlib.attacks import Eavesdropper
-from fedlib.privacy.messages import Masked
-from fedlib.privacy.packing import pack
-from fedlib.privacy.quantize import Quantizer
-from fedlib.privacy.secagg import secure_sum
+from fedlib.book import plots
+from fedlib.protect.messages import Masked
+from fedlib.protect.packing import pack
+from fedlib.protect.quantize import Quantizer
+from fedlib.protect.secagg import secure_sum
 
 shop = load("synthetic").leave_one_out(seed=0)
 n, m, d = shop.data.n_items, shop.data.n_users, 16
@@ -146,7 +147,7 @@ from fedlib.attacks import attack_table, membership, rows_by_sign
 from fedlib.attacks.table import losses
 from fedlib.backbones import FCF, FedAvg
 from fedlib.book import glue
-from fedlib.privacy.accounting import calibrate, zcdp_epsilon
+from fedlib.protect.accounting import calibrate, zcdp_epsilon
 
 # %% [markdown]
 # ## What is said without protection
@@ -296,8 +297,8 @@ assert fits == set(range(11))  # one share excludes nothing
 # The package's roles can be played one message at a time. Client 2 stops after the second round.
 
 # %%
-from fedlib.privacy.keys import SeededEntropy
-from fedlib.privacy.roles import Client, Server
+from fedlib.protect.keys import SeededEntropy
+from fedlib.protect.roles import Client, Server
 
 words = CHOSEN.numpy().astype(np.uint32)
 group = [Client(u, 3, SeededEntropy(0, 0, u)) for u in range(5)]
@@ -485,8 +486,8 @@ log[["direction", "tensor", "shape", "dtype", "bytes_per_client"]]
 # and noised mean is the one the package publishes.
 
 # %%
-from fedlib.privacy.mechanisms import gaussian_sum_noise
-from fedlib.privacy.shamir import PRIME, share
+from fedlib.protect.mechanisms import gaussian_sum_noise
+from fedlib.protect.shamir import PRIME, share
 
 secret = bytes(range(32))
 shares = share(secret, range(1, 6), 3, SeededEntropy(0, 0, 0))
@@ -529,8 +530,8 @@ print(f"largest difference {(mine - theirs).abs().max():.0e}")
 # :::
 
 # %%
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
 from fedlib.reproduce import per_user, read_rows
-from fedlib.stats import mean_and_spread, paired_bootstrap
 
 stored = read_rows("privacy", "ml-100k")
 board = read_rows("leaderboard", "ml-100k")  # runs without protection

@@ -19,7 +19,7 @@ PROFILE = book.start()
 import numpy as np
 import pandas as pd
 
-from fedlib import plots
+from fedlib.book import plots
 from fedlib.reproduce import per_user, read_rows
 
 stored = read_rows("faults", "ml-100k")
@@ -137,9 +137,9 @@ import torch
 from fedlib import Faults, FedMF, FedNCF, LocalTraining, federate, load, rng
 from fedlib import backbones as models
 from fedlib.book import glue
-from fedlib.flops import multiply_adds
-from fedlib.robust import RobustAggregation
-from fedlib.stats import mean_and_spread, paired_bootstrap
+from fedlib.evaluation.flops import multiply_adds
+from fedlib.evaluation.stats import mean_and_spread, paired_bootstrap
+from fedlib.protect.robust import RobustAggregation
 
 # %% [markdown]
 # ## Three bills
@@ -349,7 +349,7 @@ share.to_frame("share that is never heard").round(2)
 # are. The last is what an author with a few hundred phones would do. A server that only looks at HR@10 does not notice.
 
 # %%
-from fedlib.evaluate import exposure
+from fedlib.evaluation.rankings import exposure
 
 TARGET = int(shop.train.items.bincount(minlength=300).argmin())
 rows = []
@@ -411,7 +411,7 @@ pd.DataFrame(rows).T
 # ## From the blank cell to the package
 
 # %%
-from fedlib import robust
+from fedlib.protect import robust
 
 draw = rng.normal(rng.key(0, "stack"), torch.arange(31)[:, None],
                   torch.arange(40))  # fmt: skip

@@ -26,9 +26,10 @@ from fedlib import (
     rng,
 )
 from fedlib.backbones import FCF, Backbone, FedAvg, FedRAP
-from fedlib.data.interactions import Dataset, Split, UserItems
-from fedlib.places import Work
+from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import UserItems
 from fedlib.select import Selection
+from fedlib.shapes import Work
 from tests import oracle
 from tests.select.fakes import Fake
 

@@ -18,7 +18,7 @@ from fedlib.cli import main
 from fedlib.commands import doctor, files
 from fedlib.commands import run as run_module
 from fedlib.errors import InputError
-from fedlib.items import sentences
+from fedlib.items.texts import sentences
 from tests.command_line import FEDMF, RUN, python, refusal, report
 from tests.command_line import here as here
 

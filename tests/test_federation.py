@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fedlib import FedMF, LocalTraining, PFedRec, federate
 from fedlib.backbones.base import Backbone
+from fedlib.engine.reading import score_all
+from fedlib.engine.state import State, initial_state
 from fedlib.items import ItemTable
-from fedlib.model import score_all
-from fedlib.state import State, initial_state
 from tests import oracle
 from tests.small import BACKBONES, run_oracle, small_split
 
@@ -23,8 +23,11 @@ SGD = LocalTraining(epochs=2, batch=8, lr=0.05, lr_items=1.0, weight_decay=0.001
 def start_of(
     backbone: Backbone, split, *, negatives: int = 4, seed: int = 0, dtype=torch.float32
 ) -> dict[str, dict[str, Tensor]]:
-    state = initial_state(backbone, ItemTable(), split.train, split.data.n_items, negatives, seed=seed, dtype=dtype,
-                          device=torch.device("cpu"), max_memory=float("inf"))  # fmt: skip
+    n = split.data.n_items
+    state = initial_state(
+        backbone, ItemTable().tables(backbone, n, seed), split.train, n, negatives, seed=seed, dtype=dtype,
+        device=torch.device("cpu"),
+    )  # fmt: skip
     return copy.deepcopy({"shared": state.tables | state.shared, "private": state.private | state.own_tables})
 
 

@@ -10,8 +10,8 @@ from fedlib import FedMF, FedNCF, LocalTraining, PFedRec, federate, load
 from fedlib.backbones import Backbone
 from fedlib.centralized import Popularity, evaluate
 from fedlib.data import Split
-from fedlib.settings import PACKAGED, read_table
-from fedlib.stats import paired_bootstrap
+from fedlib.evaluation.stats import paired_bootstrap
+from fedlib.run.rates import PACKAGED, read_table
 
 
 @pytest.fixture

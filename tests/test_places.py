@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from fedlib import FedMF, ItemTable, LocalTraining, Place, federate
-from fedlib.aggregate import Sums
 from fedlib.backbones import Backbone, Table
-from fedlib.backbones.base import Rows
 from fedlib.data.interactions import Split
-from fedlib.places import Work
-from fedlib.state import State
+from fedlib.engine.state import State
+from fedlib.server.sums import Sums
+from fedlib.shapes import Rows, Work
 from tests.small import small_split
 
 LOCAL = LocalTraining(batch=8, lr=0.1)

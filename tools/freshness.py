@@ -91,7 +91,7 @@ def homes(code: ast.Module) -> set[str]:
 
 
 def uses(code: ast.Module) -> Iterator[str]:
-    """The full dotted names of what the code takes from fedlib: ``plots.curve`` is ``fedlib.plots.curve``."""
+    """The full dotted names of what the code takes from fedlib: ``plots.curve`` is ``fedlib.book.plots.curve``."""
     meant: dict[str, str] = {}
     for node in ast.walk(code):
         if isinstance(node, ast.Import):

@@ -27,12 +27,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fedlib.aggregate import Sums, weighted_mean
-from fedlib.places import Place, Plan, Work
+from fedlib.places import Place, Plan
+from fedlib.server.sums import Sums, weighted_mean
+from fedlib.shapes import Work
 
 if TYPE_CHECKING:
     from fedlib.data.interactions import Split
-    from fedlib.state import State
+    from fedlib.engine.state import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +65,9 @@ class Eavesdropper(Place):
     """A place for ``protect`` that does what ``inner`` does and notes in ``seen`` what leaves the devices.
 
     Without ``inner`` nothing is protected. An update is noted after its protection; what becomes of it on its way
-    (:class:`~fedlib.faults.Faults`) is not, and nor is a round that is skipped. Where clients send something else in
-    the place of their update, as in secure aggregation, single updates are not noted for the server: it has the sum
-    alone. One eavesdropper is for one run. Memory: rounds x clients x rows sent.
+    (:class:`~fedlib.run.faults.Faults`) is not, and nor is a round that is skipped. Where clients send something
+    else in the place of their update, as in secure aggregation, single updates are not noted for the server: it has
+    the sum alone. One eavesdropper is for one run. Memory: rounds x clients x rows sent.
     """
 
     inner: Place = field(default_factory=Place)

@@ -19,14 +19,15 @@ from fedlib.attacks.updates import from_fcf, intersect, ratings_from_two_rounds,
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.fcf import FCFALS
 from fedlib.backbones.fedmf import FedMF
-from fedlib.data.interactions import Split, UserItems
+from fedlib.data.interactions import Split
+from fedlib.data.log import UserItems
+from fedlib.engine.reading import score, score_all
+from fedlib.engine.training import LocalTraining
 from fedlib.errors import InputError
 from fedlib.federation import federate
-from fedlib.local import LocalTraining
-from fedlib.model import score, score_all
 from fedlib.places import Place
-from fedlib.privacy.protect import UserLevelDP
-from fedlib.result import Result
+from fedlib.protect.noise import UserLevelDP
+from fedlib.run.result import Result
 
 HEAD = "score.weight"
 Row = dict[str, Any]

@@ -1,6 +1,6 @@
 """The models of one client, one file a method."""
 
-from fedlib.backbones.base import Backbone, Table
+from fedlib.backbones.base import Backbone
 from fedlib.backbones.fcf import FCFALS
 from fedlib.backbones.fedavg import FCF, FedAvg
 from fedlib.backbones.fedmf import FedMF
@@ -9,6 +9,7 @@ from fedlib.backbones.fedpergnn import FedPerGNN
 from fedlib.backbones.fedrap import FedRAP
 from fedlib.backbones.ngcf import FedNGCF
 from fedlib.backbones.pfedrec import PFedRec
+from fedlib.shapes import Table
 
 __all__ = [
     "FCF",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,82 +14,28 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from fedlib import rng
-from fedlib.aggregate import ServerAdam
 from fedlib.backbones.layers import Dropout
-from fedlib.backbones.pairs import Pairs, pair_logits
+from fedlib.data.log import UserItems
 from fedlib.scatter import add_rows_
-
-if TYPE_CHECKING:
-    from fedlib.backbones.expansion import GraphExpansion
-    from fedlib.cohort import Chunk
-    from fedlib.data.interactions import UserItems
-    from fedlib.local import LocalTraining
-
-Rows = Mapping[str, Tensor]  # the item vectors a client looks at, one entry a table: name -> (..., d)
-Gradients = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Outer:
-    """K outer products, (K, R) by (K, d), kept as their factors: what the item gradient of a linear score is."""
-
-    left: Tensor
-    right: Tensor
-
-    def dense(self) -> Tensor:
-        """The products written out, (K, R, d)."""
-        return self.left[:, :, None] * self.right[:, None, :]
-
-
-RowGradients = Mapping[str, Tensor | Outer]
-
-
-@dataclass(frozen=True)
-class Table:
-    """An item table a backbone reads: n rows of ``dim`` numbers, started from N(0, std^2).
-
-    ``std=None``: Glorot's sqrt(2 / (n + dim)).
-    ``owner="server"``: one table for all, trained on every client and averaged.
-    ``owner="client"``: one table for each client that never leaves it.
-    ``keep=True``: a server's table whose locally tuned copy the client keeps and recommends with
-    (PFedRec's second personalisation).
-    """
-
-    dim: int
-    std: float | None = 0.01
-    owner: str = "server"
-    keep: bool = False
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One local step's samples of K clients, padded to the longest.
-
-    local (K, B): the local row of each sample's item. labels (K, B): 1 or 0. weights (K, B): 1 / (the client's
-    samples in this batch), and 0 in padding, so that a weighted sum is a mean over real samples.
-    masks: dropout masks by buffer name, (K, B, width). round: of the federation, counted from 0.
-    """
-
-    local: Tensor
-    labels: Tensor
-    weights: Tensor
-    masks: dict[str, Tensor] = field(default_factory=dict)
-    round: int = 0
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What K clients hold after local training: params (K, ...), rows (K, R, d) and their mean loss (K,)."""
-
-    params: dict[str, Tensor]
-    rows: dict[str, Tensor]
-    loss: Tensor
+from fedlib.server.optimizers import ServerAdam
+from fedlib.shapes import (
+    Batch,
+    Chunk,
+    Descend,
+    Exchange,
+    Gradients,
+    Pairs,
+    RowGradients,
+    Rows,
+    Table,
+    Trained,
+)
 
 
 class Backbone(nn.Module):
     """A single client's recommender. A subclass says what it reads, what is private, and how it scores.
 
-    =====================  ===========================================================================================
+    ======================  ==========================================================================================
     ``tables``             the item tables it reads
     ``private``            names (or prefixes) of the parameters that never leave the client; the rest is shared
     ``steps``              what one local step updates, in order; PFedRec has two entries, all others one
@@ -98,13 +43,13 @@ class Backbone(nn.Module):
     ``aggregate_network``  how it averages the other shared parameters: ``"uniform"`` or ``"size"``
     ``user_std``           standard deviation of the initial user vectors
     ``all_items``          True where a client trains on all n items instead of its own and sampled ones
-    ``has_stores``         True where a client is a store with the graph of its users, not a user
-    ``joins_stores``       True where stores may train it for their users: its loss is the mean cross-entropy of
-                           ``forward``, and local training is gradient steps (:mod:`~fedlib.storeusers`)
-    ``server``             how the server steps: None for the mean, or a :class:`~fedlib.aggregate.ServerAdam`
-    ``expansion``          what clients learn of each other through a third party: None, or a
-                           :class:`~fedlib.backbones.expansion.GraphExpansion`
-    =====================  ===========================================================================================
+    ``clients_are_stores`` True where a client is a store with the graph of its users, not a user
+    ``may_train_in_stores`` True where stores may train it for their users: its loss is the mean cross-entropy of
+                           ``forward``, and local training is gradient steps (:mod:`~fedlib.stores.users`)
+    ``server``             how the server steps: None for the mean, or a :class:`~fedlib.server.optimizers.ServerAdam`
+    ``exchange``           what clients learn of each other through a third party: None, or an
+                           :class:`~fedlib.shapes.Exchange`
+    ======================  ==========================================================================================
 
     ``forward(rows)`` takes gathered item vectors ``{table: (N, d)}`` and returns logits ``(N,)``.
 
@@ -119,10 +64,10 @@ class Backbone(nn.Module):
     aggregate_network: str = "size"
     user_std: float = 0.01
     all_items: bool = False
-    has_stores: bool = False
-    joins_stores: bool = False
+    clients_are_stores: bool = False
+    may_train_in_stores: bool = False
     server: ServerAdam | None = None
-    expansion: GraphExpansion | None = None
+    exchange: Exchange | None = None
     is_alone: bool = False
 
     def config(self) -> dict[str, Any]:
@@ -137,7 +82,7 @@ class Backbone(nn.Module):
         other = copy.copy(self)
         other.tables = {name: replace(table, owner="client", keep=False) for name, table in self.tables.items()}
         other.private = tuple(name for name, _ in self.named_parameters())
-        other.expansion = None
+        other.exchange = None
         other.is_alone = True
         return other
 
@@ -186,7 +131,7 @@ class Backbone(nn.Module):
         draw = ((rng.uniform(stream, index) * 2 - 1) / math.sqrt(fan_in)).reshape(shape)
         return draw if clients is None else draw.expand(len(clients), *shape)
 
-    def adapt(
+    def prepare(
         self, params: dict[str, Tensor], tables: dict[str, Tensor], positives: Tensor, count: Tensor, items: Tensor
     ) -> dict[str, Tensor]:
         """What K clients work out from the received ``tables`` and their own items before they train or score.
@@ -205,26 +150,26 @@ class Backbone(nn.Module):
         return params
 
     def pair_logits(self, params: dict[str, Tensor], rows: Rows, pairs: Pairs) -> Tensor:
-        """Score pairs of a store's users and items, (B,); see :func:`~fedlib.backbones.pairs.pair_logits`."""
-        return pair_logits(self, params, rows, pairs)
+        """Score pairs of a store's users and items by ``forward``, (B,).
+
+        params: (U, ...) where every user has its own, else the store's one copy; rows (R, d).
+        """
+        of_user = {name: self.is_of_user(name) for name in params}
+        own = {name: p[pairs.user] if of_user[name] else p for name, p in params.items()}
+        masks = {name: mask[:, None] for name, mask in pairs.masks.items()}  # one item a pair
+
+        def one_pair(values: dict[str, Tensor], row: dict[str, Tensor]) -> Tensor:
+            return functional_call(self, values, (row,))
+
+        dims = {name: 0 if of_user[name] else None for name in params} | dict.fromkeys(masks, 0)
+        one_item = {table: q[pairs.item][:, None] for table, q in rows.items()}
+        return vmap(one_pair, in_dims=(dims, 0))(own | masks, one_item)[:, 0]
 
     def train_clients(
-        self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,
-        *, seed: int, round: int,
-    ) -> Trained:  # fmt: skip
+        self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, descend: Descend
+    ) -> Trained:
         """The local training of K clients: gradient steps, unless a method has a way of its own."""
-        from fedlib.local import train
-
-        return train(self, params, rows, chunk, local, seed=seed, round=round)
-
-    def disguise(
-        self, chunk: Chunk, update: dict[str, Tensor], n_items: int, stream: int
-    ) -> tuple[Chunk, dict[str, Tensor]]:
-        """The item rows K clients upload: those they trained, unless a method hides which they are.
-
-        ``update`` (K, ...); ``stream`` names the draws. Returns a chunk whose rows are those of the returned update.
-        """
-        return chunk, update
+        return descend(params, rows)
 
     def logits(self, params: dict[str, Tensor], rows: Rows, masks: dict[str, Tensor] | None = None) -> Tensor:
         """Score ``rows`` (K, N, d) with the stacked ``params`` (K, ...) of K clients: (K, N)."""

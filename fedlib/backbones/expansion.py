@@ -27,18 +27,12 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from fedlib.data.interactions import UserItems
 from fedlib.scatter import add_rows_
-
-if TYPE_CHECKING:
-    from fedlib.ledger import Ledger
-    from fedlib.state import State
 
 TOKEN_BYTES = 32
 
@@ -149,32 +143,36 @@ class GraphExpansion:
         """Memory of :meth:`memory`."""
         return n_users * (self.dim * itemsize + 8) + n_edges * (self.dim * itemsize + 4)
 
-    def exchange(self, state: State, clients: Tensor, own: UserItems, ledger: Ledger) -> None:
-        """Let those of ``clients`` (K,) ask whose answer is old, and enter in the ledger what they sent and got."""
-        asked = state.third_party["asked"]
-        due = clients[(asked[clients] < 0) | (state.round - asked[clients] >= self.refresh)]
+    def learn(
+        self, third_party: dict[str, Tensor], held: dict[str, Tensor], private: dict[str, Tensor], clients: Tensor,
+        users: Tensor, items: Tensor, n_items: int, round: int,
+    ) -> list[tuple[str, str, str, str, int, float]]:  # fmt: skip
+        """Let those of ``clients`` (K,) ask whose answer is old; returns what they sent and got, for the ledger.
+
+        ``users`` and ``items`` (nnz,) are all training interactions.
+        """
+        asked, embedding = third_party["asked"], third_party["embedding"]
+        due = clients[(asked[clients] < 0) | (round - asked[clients] >= self.refresh)]
         if len(due) == 0:
-            return
-        asked[due] = state.round
-        state.third_party["embedding"][due] = state.private["user"][due]
-        users, embedding = own.users, state.third_party["embedding"]
-        heard = totals(embedding, asked >= 0, users, own.items, state.n_items)
+            return []
+        asked[due] = round
+        embedding[due] = private["user"][due]
+        heard = totals(embedding, asked >= 0, users, items, n_items)
         # Answers for all interactions would be as large as the data, and only those who ask need one.
         asking = torch.zeros_like(asked, dtype=torch.bool).index_fill_(0, due, True)[users].nonzero().squeeze(1)
-        neighbours, holders = others(embedding, users[asking], own.items[asking], *heard)
-        state.held["neighbours"][asking] = neighbours
-        state.held["holders"][asking] = holders
-        self._account(ledger, state, len(due), holders)
+        held["neighbours"][asking], holders = others(embedding, users[asking], items[asking], *heard)
+        held["holders"][asking] = holders
+        return self._sent(embedding, len(due), holders)
 
-    def _account(self, ledger: Ledger, state: State, clients: int, holders: Tensor) -> None:
-        t, vector = state.round + 1, self.dim * state.third_party["embedding"].element_size()
-        dtype = str(state.third_party["embedding"].dtype).removeprefix("torch.")
+    def _sent(self, embedding: Tensor, clients: int, holders: Tensor) -> list[tuple[str, str, str, str, int, float]]:
+        vector, dtype = self.dim * embedding.element_size(), str(embedding.dtype).removeprefix("torch.")
         tokens, matched = len(holders), int((holders > 0).sum())
-        ledger.record_ragged(t, "up", "third party/user embedding", f"({self.dim},)", dtype, clients, clients * vector)
-        ledger.record_ragged(t, "up", "third party/tokens", "(items,)", "256 bits", clients, tokens * TOKEN_BYTES)
-        shape = f"(matched items, {self.dim})"
-        ledger.record_ragged(t, "down", "third party/neighbours", shape, dtype, clients, matched * vector)
-        ledger.record_ragged(t, "down", "third party/holders", "(items,)", "int32", clients, tokens * 4)
+        return [
+            ("up", "third party/user embedding", f"({self.dim},)", dtype, clients, clients * vector),
+            ("up", "third party/tokens", "(items,)", "256 bits", clients, tokens * TOKEN_BYTES),
+            ("down", "third party/neighbours", f"(matched items, {self.dim})", dtype, clients, matched * vector),
+            ("down", "third party/holders", "(items,)", "int32", clients, tokens * 4),
+        ]
 
 
 def totals(embedding: Tensor, known: Tensor, users: Tensor, items: Tensor, n_items: int) -> tuple[Tensor, Tensor]:

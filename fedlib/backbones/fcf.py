@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor, nn
 
-from fedlib.aggregate import ServerAdam
-from fedlib.backbones.base import Backbone, Rows, Table, Trained
+from fedlib.backbones.base import Backbone
 from fedlib.errors import InputError
+from fedlib.server.optimizers import ServerAdam
+from fedlib.shapes import Descend, Rows, Table, Trained, real_of
 
 if TYPE_CHECKING:
-    from fedlib.cohort import Chunk
-    from fedlib.local import LocalTraining
+    from fedlib.shapes import Chunk
 
 
 class FCFALS(Backbone):
@@ -54,24 +54,23 @@ class FCFALS(Backbone):
         """Not for this method: its clients solve for their vectors against the server's table."""
         raise InputError("FCF has no local-only form: without the server's items a client has nothing to solve with.")
 
-    def adapt(
+    def prepare(
         self, params: dict[str, Tensor], tables: dict[str, Tensor], positives: Tensor, count: Tensor, items: Tensor
     ) -> dict[str, Tensor]:
         """Each client's exact solution for its vector; the part of Q^T C^u Q that all share is computed once."""
         q = tables["item"]
-        real = torch.arange(positives.shape[1], device=positives.device) < count[:, None]
+        real = real_of(positives, count)
         own = q[positives] * real[:, :, None]  # (K, P, d)
         system = q.T @ q + self.l2 * torch.eye(self.dim, dtype=q.dtype, device=q.device)
         system = system + self.alpha * own.transpose(1, 2) @ own  # (K, d, d)
         return params | {"user": torch.linalg.solve(system, (1 + self.alpha) * own.sum(1))}
 
     def train_clients(
-        self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,
-        *, seed: int, round: int,
-    ) -> Trained:  # fmt: skip
+        self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, descend: Descend
+    ) -> Trained:
         """The item gradients f_ui (K, n, d), added to the received rows; the loss is the mean weighted error."""
         p, q = params["user"], rows["item"]
-        real = torch.arange(chunk.local.shape[1], device=p.device) < chunk.count[:, None]
+        real = real_of(chunk.local, chunk.count)
         r = torch.zeros_like(q[:, :, 0]).scatter_reduce_(1, chunk.local, real.to(q.dtype), "amax")  # (K, n)
         c = 1 + self.alpha * r
         error = r - torch.bmm(q, p[:, :, None]).squeeze(2)

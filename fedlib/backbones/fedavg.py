@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table
+from fedlib.backbones.base import Backbone
 from fedlib.backbones.linear import head_gradients
+from fedlib.shapes import Batch, Gradients, RowGradients, Rows, Table
 
 
 class FedAvg(Backbone):
@@ -23,7 +24,7 @@ class FedAvg(Backbone):
 
     private = ("score",)
     aggregate_items = "size"
-    joins_stores = True
+    may_train_in_stores = True
 
     def __init__(self, dim: int = 64, *, std: float = 0.1) -> None:
         super().__init__()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table
+from fedlib.backbones.base import Backbone
 from fedlib.backbones.linear import linear_gradients
+from fedlib.shapes import Batch, Gradients, RowGradients, Rows, Table
 
 
 class FedMF(Backbone):
@@ -23,7 +24,7 @@ class FedMF(Backbone):
     """
 
     private = ("user",)
-    joins_stores = True
+    may_train_in_stores = True
 
     def __init__(self, dim: int = 32, *, std: float = 0.1) -> None:
         super().__init__()

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from fedlib.backbones import tower
-from fedlib.backbones.base import Backbone, Batch, Gradients, Outer, RowGradients, Rows, Table
+from fedlib.backbones.base import Backbone
 from fedlib.backbones.layers import hidden_layers
 from fedlib.backbones.linear import linear_backwards, linear_scores
+from fedlib.shapes import Batch, Gradients, RankOne, RowGradients, Rows, Table
 
 
 class FedNCF(Backbone):
@@ -31,7 +32,7 @@ class FedNCF(Backbone):
 
     private = ("user", "user_gmf")
     aggregate_items = "row"
-    joins_stores = True
+    may_train_in_stores = True
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class FedNCF(Backbone):
         network, items = "network" in wanted, "items" in wanted
         layered, g = tower.backwards(e[:, :, None] * w[:, None], layers, h, network=network, inputs=items)
         dense: Gradients = self._network_gradients(params, layered, h[-1], e) if network else {}
-        row: dict[str, Tensor | Outer] = {} if g is None else {"item": tower.sum_rows(g, rows["item"], batch.local)}
+        row: dict[str, Tensor | RankOne] = {} if g is None else {"item": tower.sum_rows(g, rows["item"], batch.local)}
         if self.gmf:
             g_u, outer = linear_backwards(e, u, rows["gmf"], batch.local)
             if network:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table, Trained
+from fedlib.backbones.base import Backbone
 from fedlib.backbones.expansion import GraphExpansion, others, totals
-from fedlib.backbones.pairs import Pairs
-from fedlib.backbones.perturb import Perturbation, perturb
 from fedlib.errors import InputError
 from fedlib.scatter import add_columns_, add_rows_
+from fedlib.shapes import Batch, Descend, Gradients, Pairs, RowGradients, Rows, Table, Trained, find, real_of
 
 if TYPE_CHECKING:
-    from fedlib.cohort import Chunk
-    from fedlib.data.interactions import UserItems
-    from fedlib.local import LocalTraining
+    from fedlib.data.log import UserItems
+    from fedlib.shapes import Chunk
 
 NEIGHBOURS = ("history", "item", None)
 
@@ -50,7 +47,8 @@ class FedPerGNN(Backbone):
     so nothing goes to a third party and ``refresh`` plays no part; during local training the neighbours' vectors are
     those from before it.
 
-    ``ldp`` disguises what is uploaded (:func:`~fedlib.backbones.perturb.perturb`); off where it is None.
+    The authors also disguise what is uploaded; here that is a protection like any other,
+    ``protect=LocalDP(...)`` (:class:`~fedlib.protect.noise.LocalDP`).
 
     This is a top-K form of the method, for implicit feedback, with embeddings for its only weights, as FedSLLM counts
     them. Source: Wu et al., *A federated graph neural network framework for privacy-preserving personalization*, Nature
@@ -59,7 +57,7 @@ class FedPerGNN(Backbone):
 
     private = ("user",)
     aggregate_items = "size"
-    joins_stores = True
+    may_train_in_stores = True
     history: Tensor
     size: Tensor
     own: Tensor
@@ -67,23 +65,19 @@ class FedPerGNN(Backbone):
     extra: Tensor
 
     def __init__(
-        self, dim: int = 32, *, neighbours: str | None = "history", refresh: int = 10,
-        ldp: Perturbation | tuple[float, float, int] | None = None, std: float = 0.1,
-    ) -> None:  # fmt: skip
+        self, dim: int = 32, *, neighbours: str | None = "history", refresh: int = 10, std: float = 0.1
+    ) -> None:
         super().__init__()
         if neighbours not in NEIGHBOURS:
             raise InputError(f'neighbours must be "history", "item" or None, not {neighbours!r}.')
         if refresh < 1:
             raise InputError(f"refresh must be a whole number of rounds of at least 1, not {refresh}.")
-        if ldp is not None and not (ldp[0] > 0 and ldp[1] >= 0 and ldp[2] >= 0):
-            raise InputError(f"ldp must be a clip above 0, a scale and a number of pseudo items, not {tuple(ldp)}.")
         self.dim, self.neighbours, self.refresh, self.std = dim, neighbours, refresh, std
-        self.ldp = None if ldp is None else Perturbation(*ldp)
         self.tables = {"item": Table(dim, std)}
         self.user_std = std
         self.user = nn.Parameter(torch.empty(dim, device="meta"))
-        self.expansion = GraphExpansion(dim, refresh) if neighbours else None
-        for name in ("history", "size", "own", "share", "extra"):  # handed in by adapt()
+        self.exchange = GraphExpansion(dim, refresh) if neighbours else None
+        for name in ("history", "size", "own", "share", "extra"):  # handed in by prepare()
             self.register_buffer(name, None)
 
     def forward(self, rows: Rows) -> Tensor:
@@ -101,7 +95,7 @@ class FedPerGNN(Backbone):
         """n_clients lr for SGD, as for FedMF, so that the server sums the clients' steps; otherwise lr."""
         return n_clients * lr if optimizer == "sgd" and not self.is_alone else lr
 
-    def adapt(
+    def prepare(
         self, params: dict[str, Tensor], tables: dict[str, Tensor], positives: Tensor, count: Tensor, items: Tensor
     ) -> dict[str, Tensor]:
         """What message passing needs, from the table and the neighbours a client holds of its own items.
@@ -111,12 +105,12 @@ class FedPerGNN(Backbone):
         """
         table = tables["item"].expand(len(positives), -1, -1)
         q = table.gather(1, positives[:, :, None].expand(-1, -1, self.dim))  # (K, P, d)
-        real = (torch.arange(positives.shape[1], device=q.device) < count[:, None]).to(q.dtype)
+        real = real_of(positives, count).to(q.dtype)
         share, extra = torch.ones_like(real), torch.zeros_like(q)
         if "holders" in params:
             share, extra = halves(real * (params["holders"] > 0), params["neighbours"])
         heard, _ = self.vectors(q, real, share, extra)
-        place = places(positives, count, items)  # (K, R)
+        place = find(positives, count, items)  # (K, R)
         # Behind the positives stands what holds for all other items: no neighbours.
         at = torch.where(place < 0, positives.shape[1], place)
         found = {
@@ -131,8 +125,8 @@ class FedPerGNN(Backbone):
     def in_store(self, params: dict[str, Tensor], edges: UserItems, n_rows: int) -> dict[str, Tensor]:
         """A store's edges, ascending, as ``user * n_rows + row`` (E,), with share (E,) and extra (E, d) of each.
 
-        As in :meth:`adapt`; the neighbours are the other users of the store. told (U, d) is what a user hears along all
-        its edges that does not come from the item rows.
+        As in :meth:`prepare`; the neighbours are the other users of the store. told (U, d) is what a user hears
+        along all its edges that does not come from the item rows.
         """
         p, edge = params["user"], (edges.users * n_rows + edges.items).sort().values
         share, extra = p.new_ones(len(edge)), p.new_zeros(len(edge), self.dim)
@@ -162,14 +156,13 @@ class FedPerGNN(Backbone):
         return (user_vectors(*theirs)[:, 0] * scored).sum(1)
 
     def train_clients(
-        self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,
-        *, seed: int, round: int,
-    ) -> Trained:  # fmt: skip
+        self, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, descend: Descend
+    ) -> Trained:
         """Gradient steps. Own items among the rows change as they are trained; the others' sum is ``elsewhere``."""
         own = params["own"] * chunk.real_rows
         heard, _ = self.vectors(rows["item"], own, params["share"], params["extra"])
         fixed = {"own": own, "elsewhere": params["history"] - heard.sum(1)}
-        return super().train_clients(params | fixed, rows, chunk, local, seed=seed, round=round)
+        return descend(params | fixed, rows)
 
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
@@ -199,17 +192,6 @@ class FedPerGNN(Backbone):
         expanded, plain = (to_scored, to_heard) if self.neighbours == "item" else (to_heard, to_scored)
         return loss, {"user": to_user}, {"item": plain + share[:, :, None] * expanded}
 
-    def disguise(
-        self, chunk: Chunk, update: dict[str, Tensor], n_items: int, stream: int
-    ) -> tuple[Chunk, dict[str, Tensor]]:
-        """The perturbed item rows, with pseudo items among them, where ``ldp`` asks for it."""
-        if self.ldp is None or "item" not in update:
-            return chunk, update
-        ids, n_rows, rows = perturb(
-            update["item"], chunk.ids, chunk.n_rows, self.ldp, clients=chunk.clients, n_items=n_items, stream=stream
-        )
-        return replace(chunk, ids=ids, n_rows=n_rows), update | {"item": rows}
-
 
 def halves(matched: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
     """Share and extra of share q + extra: (q + n) / 2 where ``matched`` (...) is 1, so that there is an n, else q."""
@@ -221,16 +203,3 @@ def user_vectors(p: Tensor, history: Tensor, heard: Tensor, size: Tensor, own: T
     left = (size[..., None] - own)[..., None]
     mean = (history[..., None, :] - heard) / left.clamp(min=1)
     return torch.where(left > 0, (p[..., None, :] + mean) / 2, p[..., None, :])
-
-
-def places(positives: Tensor, count: Tensor, items: Tensor) -> Tensor:
-    """Where each of ``items`` (K, R) stands among the first ``count`` of ``positives`` (K, P); -1 where it does not.
-
-    >>> places(torch.tensor([[7, 2, 0]]), torch.tensor([2]), torch.tensor([[2, 0, 7]]))
-    tensor([[ 1, -1,  0]])
-    """
-    real = torch.arange(positives.shape[1], device=positives.device) < count[:, None]
-    nothing = 2**62  # sorts behind every item; pad() goes through a float and would spoil 2**63 - 1
-    ordered, place = F.pad(torch.where(real, positives, nothing), (0, 1), value=nothing).sort(dim=1)
-    at = torch.searchsorted(ordered, items.contiguous())
-    return torch.where(ordered.gather(1, at) == items, place.gather(1, at), -1)

@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table
+from fedlib.backbones.base import Backbone
 from fedlib.backbones.linear import head_gradients
 from fedlib.errors import InputError
 from fedlib.scatter import add_columns_
+from fedlib.shapes import Batch, Gradients, RowGradients, Rows, Table
 
 RAMPS = ("tanh", "constant")
 

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedlib.backbones.base import Batch, Outer
 from fedlib.scatter import add_columns_
+from fedlib.shapes import Batch, RankOne
 
 
-def linear_gradients(w: Tensor, b: Tensor | None, q: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Outer]:
+def linear_gradients(w: Tensor, b: Tensor | None, q: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, RankOne]:
     r"""Loss and gradients of :math:`\hat r_i = \sigma(w^\top q_i + b)` for K clients at once.
 
     With :math:`z_s = w^\top q_{i(s)} + b`, label :math:`r_s` and weight :math:`\omega_s` of sample :math:`s`,
@@ -41,7 +41,7 @@ def linear_scores(w: Tensor, q: Tensor, local: Tensor) -> Tensor:
     return torch.bmm(w[:, None, :], q.transpose(1, 2)).squeeze(1).gather(1, local)  # (K, R) -> (K, B)
 
 
-def linear_backwards(e: Tensor, w: Tensor, q: Tensor, local: Tensor) -> tuple[Tensor, Outer]:
+def linear_backwards(e: Tensor, w: Tensor, q: Tensor, local: Tensor) -> tuple[Tensor, RankOne]:
     r"""The gradients of :func:`linear_scores` with respect to w (K, d) and q from those of its scores, e (K, B).
 
     Errors are summed per item *before* they meet a vector, so an item that occurs twice costs and counts as it should,
@@ -49,10 +49,10 @@ def linear_backwards(e: Tensor, w: Tensor, q: Tensor, local: Tensor) -> tuple[Te
     """
     per_row = add_columns_(q.new_zeros(q.shape[:2]), local, e)  # (K, R)
     # A copy of w: the optimiser may change w in place before it gets to the items.
-    return torch.bmm(per_row[:, None, :], q).squeeze(1), Outer(per_row, w.clone())
+    return torch.bmm(per_row[:, None, :], q).squeeze(1), RankOne(per_row, w.clone())
 
 
-def head_gradients(params: Mapping[str, Tensor], q: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Outer]:
+def head_gradients(params: Mapping[str, Tensor], q: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor], RankOne]:
     """:func:`linear_gradients` for a head ``score = nn.Linear(d, 1)``, under the names of its parameters.
 
     ``params`` holds score.weight (K, 1, d) and score.bias (K, 1); q (K, R, d). Returns the loss (K,), the gradients of

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize
 
 from fedlib import rng
-from fedlib.backbones.base import Backbone, Table
-from fedlib.data.interactions import UserItems
+from fedlib.backbones.base import Backbone
+from fedlib.backbones.graph import Graph, laplacian, mean_with_self
+from fedlib.backbones.losses import bpr_loss
+from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
 from fedlib.errors import InputError
-from fedlib.graph import Graph, laplacian, mean_with_self
-from fedlib.losses import bpr_loss
+from fedlib.shapes import Table
 
 SLOPE = 0.2  # of the negative side of LeakyReLU
 VARIANTS = ("code", "paper")
@@ -84,7 +85,7 @@ class FedNGCF(Backbone):
 
     private = ("user",)
     aggregate_items = "size"
-    has_stores = True
+    clients_are_stores = True
 
     def __init__(
         self, dim: int = 64, *, layers: tuple[int, ...] = (64, 64, 64), variant: str = "code", dropout: float = 0.1,

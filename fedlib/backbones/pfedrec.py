@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from fedlib.backbones import tower
-from fedlib.backbones.base import Backbone, Batch, Gradients, RowGradients, Rows, Table
+from fedlib.backbones.base import Backbone
 from fedlib.backbones.layers import hidden_layers
 from fedlib.backbones.linear import head_gradients
+from fedlib.shapes import Batch, Gradients, RowGradients, Rows, Table
 
 
 class PFedRec(Backbone):
@@ -28,7 +29,7 @@ class PFedRec(Backbone):
 
     private = ("score",)
     steps = (("network",), ("items",))
-    joins_stores = True
+    may_train_in_stores = True
 
     def __init__(self, dim: int = 32, *, hidden: tuple[int, ...] = (), dropout: float = 0.0, std: float = 1.0) -> None:
         super().__init__()

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedlib.backbones.base import Batch
 from fedlib.scatter import add_rows_
+from fedlib.shapes import Batch
 
 AT_ONCE = 8192  # samples whose scores are worked out together
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
+from fedlib.backbones.losses import bpr_loss
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
-from fedlib.losses import bpr_loss
 
 
 @dataclass(kw_only=True)

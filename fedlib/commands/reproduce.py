@@ -14,7 +14,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from fedlib import settings
 from fedlib.commands.files import check_folder
 from fedlib.commands.finished import finished
 from fedlib.commands.models import MODELS
@@ -26,9 +25,8 @@ from fedlib.commands.tune import search
 from fedlib.data.interactions import Split
 from fedlib.data.splits import subsample
 from fedlib.errors import InputError
-from fedlib.evaluate import exposure
-from fedlib.metrics import Ranking
-from fedlib.options import named, plain
+from fedlib.evaluation.metrics import Ranking
+from fedlib.evaluation.rankings import exposure
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.faults import FAULTS
 from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS, by_another_model
@@ -37,7 +35,9 @@ from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.privacy import PRIVACY
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
-from fedlib.result import Result
+from fedlib.run import rates as settings
+from fedlib.run.arguments import named, plain
+from fedlib.run.result import Result
 
 TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, VARIANTS)}
 COUNTED = {"fedsllm.table1": table1}  # tables that need no run

@@ -6,10 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from fedlib import settings
 from fedlib.backbones import Backbone
 from fedlib.centralized import evaluate
-from fedlib.checkpoint import Checkpoints
 from fedlib.commands.files import check_file, check_folder, write_json
 from fedlib.commands.models import MODELS
 from fedlib.commands.options import RunOptions, cutoffs, flag
@@ -29,8 +27,10 @@ from fedlib.commands.training import (
 )
 from fedlib.data.interactions import Split
 from fedlib.errors import InputError
-from fedlib.metrics import Ranking
-from fedlib.result import Result
+from fedlib.evaluation.metrics import Ranking
+from fedlib.run import rates as settings
+from fedlib.run.checkpoint import Checkpoints
+from fedlib.run.result import Result
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from fedlib.commands.selecting import build_selection, check_selection
 from fedlib.data import load
 from fedlib.data.interactions import Dataset, Split
 from fedlib.data.partition import at_random, by_degree
+from fedlib.engine.training import LocalTraining
 from fedlib.errors import InputError
 from fedlib.federation import federate
 from fedlib.items import LSA, MiniLM, SemanticSpace, SemanticTable, SentenceEncoder, item_texts
 from fedlib.items.cache import Encoder
-from fedlib.local import LocalTraining
-from fedlib.options import resolved
 from fedlib.places import Place
-from fedlib.privacy.protect import LocalDP, PlainNoise, UserLevelDP
-from fedlib.result import Result
-from fedlib.settings import Row
+from fedlib.protect.noise import LocalDP, PlainNoise, UserLevelDP
+from fedlib.run.arguments import resolved
+from fedlib.run.rates import Row
+from fedlib.run.result import Result
 
 ENCODERS = ("sentence-t5", "minilm", "lsa")
 ALWAYS = ("dataset", "backbone", "protocol", "seed", "split_seed", "topk", "threads", "out")
@@ -158,7 +158,7 @@ def local_training(
 
 
 def setting(options: Options, split: Split, backbone: Backbone) -> Row:
-    """What a row of the table of tuned rates says about the run it was made for (see :mod:`fedlib.settings`)."""
+    """What a row of the table of tuned rates says about the run it was made for (see :mod:`fedlib.run.rates`)."""
     same_name = ("dataset", "backbone", "local_only", "items", "select", "ratio", "reading", "llm", "n_prototypes",
                  "update_every", "sampled", "protocol", "clients_per_round", "local_epochs", "batch", "negatives",
                  "weight_decay", "lr_decay", "rounds", "seed", "split_seed", "stores", "partition",
@@ -189,7 +189,7 @@ def protection(options: RunOptions) -> Place | None:
     if options.protect == "noise":
         return PlainNoise()
     if options.protect == "secagg":
-        from fedlib.privacy.secure import SecureAggregation  # cryptography is an extra
+        from fedlib.protect.secure import SecureAggregation
 
         return SecureAggregation() if clip is None else SecureAggregation(clip=clip)
     if options.protect == "local-dp":

@@ -26,10 +26,10 @@ from fedlib.commands.training import (
 )
 from fedlib.data.interactions import Split
 from fedlib.errors import DivergedError, InputError
-from fedlib.metrics import METRICS
-from fedlib.options import named
+from fedlib.evaluation.metrics import METRICS
 from fedlib.places import Place
-from fedlib.settings import Row, read_table, same
+from fedlib.run.arguments import named
+from fedlib.run.rates import Row, read_table, same
 
 
 def tune(options: TuneOptions) -> None:

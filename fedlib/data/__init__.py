@@ -1,6 +1,7 @@
 """Data sets: interactions with a catalogue, how they are split, and where they come from."""
 
-from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import UserItems
 from fedlib.data.shop import synthetic
 from fedlib.data.sources import check, fetch, load, names
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlib.data.interactions import Dataset, UserItems
+from fedlib.data.interactions import Dataset
+from fedlib.data.log import UserItems
 
 CATALOGUE = ["title", "description", "categories", "image"]
 

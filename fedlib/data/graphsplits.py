@@ -19,7 +19,8 @@ import torch
 
 from fedlib.data import files
 from fedlib.data.assemble import assemble
-from fedlib.data.interactions import Dataset, UserItems
+from fedlib.data.interactions import Dataset
+from fedlib.data.log import UserItems
 from fedlib.errors import InputError
 
 LICENCES = {

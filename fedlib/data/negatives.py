@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.data.interactions import UserItems
+from fedlib.data.log import UserItems
 from fedlib.errors import InputError
 
 

@@ -5,44 +5,18 @@ Shape letters: m users, J stores.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from fedlib import rng
 from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import Stores
 from fedlib.data.splits import random_rank
 from fedlib.errors import InputError
 
 LAWS = ("uniform", "beta")
-
-
-@dataclass(frozen=True, eq=False)
-class Stores:
-    """The store of every user: ``assignment`` (m,) int64 with values 0 to ``n_stores`` - 1.
-
-    >>> Stores(torch.tensor([1, 0, 1]), 2).users(1)
-    tensor([0, 2])
-    """
-
-    assignment: Tensor
-    n_stores: int
-
-    @property
-    def sizes(self) -> Tensor:
-        """How many users each store has, (J,) int64."""
-        return torch.bincount(self.assignment, minlength=self.n_stores)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the assignment as little-endian 64-bit integers."""
-        return hashlib.sha256(self.assignment.cpu().numpy().astype("<i8").tobytes()).hexdigest()
-
-    def users(self, store: int) -> Tensor:
-        """The users of one store, ascending, int64."""
-        return (self.assignment == store).nonzero()[:, 0]
 
 
 def at_random(n_users: int, n_stores: int, *, seed: int = 0) -> Stores:

@@ -19,7 +19,8 @@ from fedlib import rng
 from fedlib.data import noise as noises
 from fedlib.data.assemble import assemble
 from fedlib.data.covers import STYLES
-from fedlib.data.interactions import Dataset, UserItems
+from fedlib.data.interactions import Dataset
+from fedlib.data.log import UserItems
 from fedlib.data.truth import LOOKS_AT, SyntheticTruth
 from fedlib.data.words import NOUNS, TOPICS, books
 from fedlib.errors import InputError

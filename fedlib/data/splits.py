@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import UserItems
 from fedlib.errors import InputError
 
 _BLOCK = 1 << 22  # hashes held at once: 32 MiB

@@ -19,9 +19,9 @@ from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from torch import Tensor
 
-from fedlib.checkpoint import load_tensors, save_tensors
 from fedlib.data.files import one_line
 from fedlib.errors import InputError
+from fedlib.run.checkpoint import load_tensors, save_tensors
 
 
 class Encoder(Protocol):

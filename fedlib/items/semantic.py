@@ -14,7 +14,7 @@ from fedlib.errors import InputError
 from fedlib.items.autoencoder import Weights, decode, encode, pretrain, reconstruction_loss
 from fedlib.items.cache import Encoder, cached, digest, encoded
 from fedlib.items.table import ItemTable
-from fedlib.items.texts import item_texts
+from fedlib.items.texts.catalogue import item_texts
 
 FORM = "encoder, decoder, losses and codes"  # what a kept autoencoder is made of; another form is another file
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.backbones.base import Backbone, Table
+from fedlib.backbones.base import Backbone
 from fedlib.errors import InputError
 from fedlib.places import Place
+from fedlib.shapes import Table
 
 
 class ItemTable(Place):

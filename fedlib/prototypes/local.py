@@ -10,10 +10,10 @@ import torch
 
 from fedlib.errors import InputError
 from fedlib.items.cache import cached, digest, hash_of
-from fedlib.items.shim import ensure_torchvision
-from fedlib.options import pick_device
+from fedlib.items.texts.shim import ensure_torchvision
 from fedlib.prototypes.chat import Chat
 from fedlib.prototypes.prompts import Messages
+from fedlib.run.machine import pick_device
 
 QWEN = "Qwen/Qwen2.5-1.5B-Instruct"
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedlib.faults import Faults
 from fedlib.places import Place
+from fedlib.run.faults import Faults
 
 
 @dataclass(frozen=True)

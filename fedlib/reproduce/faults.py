@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedlib.faults import Faults
+from fedlib.protect.robust import RobustAggregation
 from fedlib.reproduce.cells import Cell, Grid, Table
 from fedlib.reproduce.leaderboard import SETTINGS
-from fedlib.robust import RobustAggregation
+from fedlib.run.faults import Faults
 
 HOW, METRIC = SETTINGS["loo99/unobserved"]
 TARGET = 1500

@@ -21,8 +21,8 @@ import pandas as pd
 
 from fedlib.backbones.base import Backbone
 from fedlib.errors import InputError
-from fedlib.flops import multiply_adds
-from fedlib.result import Result
+from fedlib.evaluation.flops import multiply_adds
+from fedlib.run.result import Result
 
 MB = 2**20
 NUMBER = 4  # bytes

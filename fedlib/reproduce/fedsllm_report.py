@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from fedlib.errors import InputError
+from fedlib.evaluation.stats import mean_and_spread
 from fedlib.prototypes.recorded import PACKAGED
 from fedlib.prototypes.recorded import read as read_record
 from fedlib.reproduce.fedsllm import BACKBONES, READINGS, SHARES, THEIRS, UPDATED_EVERY, paper
 from fedlib.reproduce.results import Row, per_user
-from fedlib.stats import mean_and_spread
 
 CHOICE = "NDCG@10"  # what decides between readings, on validation data
 PRINTED = {  # our row -> the paper's; several readings of one row share its place
@@ -102,8 +102,8 @@ def _draws(users: int) -> np.ndarray:
 def gap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     """The mean of ``first - second`` (m,) with its 95 % paired interval over users: mean, low, high.
 
-    As :func:`fedlib.stats.paired_bootstrap`, but all gaps of as many users share one set of draws, at least 1,000: a
-    table has hundreds.
+    As :func:`fedlib.evaluation.stats.paired_bootstrap`, but all gaps of as many users share one set of draws, at
+    least 1,000: a table has hundreds.
     """
     difference = first - second
     low, high = np.quantile(_draws(len(difference)) @ difference, [0.025, 0.975])

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from fedlib.places import Place
-from fedlib.privacy.protect import LocalDP, PlainNoise, UserLevelDP
+from fedlib.protect.noise import LocalDP, PlainNoise, UserLevelDP
 from fedlib.reproduce.cells import Cell, Grid, Table
 from fedlib.reproduce.leaderboard import FEDERATED, SETTINGS
 

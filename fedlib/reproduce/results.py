@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from fedlib.errors import InputError
-from fedlib.metrics import hit_ratio, ndcg
+from fedlib.evaluation.metrics import hit_ratio, ndcg
 
 Row = dict[str, Any]
 HERE = Path(__file__).resolve().parents[2] / "book" / "results"  # in a copy of the repository

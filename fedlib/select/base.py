@@ -10,7 +10,8 @@ from torch import Tensor
 from fedlib import rng
 from fedlib.data.interactions import Split
 from fedlib.errors import InputError
-from fedlib.places import Place, Plan, Work
+from fedlib.places import Place, Plan
+from fedlib.shapes import Work, real_of
 
 
 class Selection(Place):
@@ -71,11 +72,6 @@ def share_of(count: Tensor, ratio: float) -> Tensor:
     tensor([1, 7, 8])
     """
     return (count.double() * ratio - 1e-9).ceil().clamp(min=1).to(count.dtype)
-
-
-def real_of(columns: Tensor, count: Tensor) -> Tensor:
-    """(K, P) True in the first ``count[k]`` columns of row k."""
-    return torch.arange(columns.shape[1], device=count.device) < count[:, None]
 
 
 def by_item(work: Work) -> None:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fedlib.engine.received import only_table
 from fedlib.errors import InputError
-from fedlib.places import Plan, Work
-from fedlib.received import only_table
-from fedlib.select.base import Selection, chance, gumbel, real_of
+from fedlib.places import Plan
+from fedlib.select.base import Selection, chance, gumbel
+from fedlib.shapes import Work, real_of
 
 if TYPE_CHECKING:
-    from fedlib.aggregate import Sums
-    from fedlib.state import State
+    from fedlib.engine.state import State
+    from fedlib.server.sums import Sums
 
 
 def gram(x: Tensor, real: Tensor) -> Tensor:

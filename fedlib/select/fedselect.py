@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedlib.data.interactions import Split
-from fedlib.places import Work
-from fedlib.select.base import Selection, chance, gumbel, real_of
+from fedlib.select.base import Selection, chance, gumbel
 from fedlib.select.meta import SIZE, adam_step, initial_meta, meta_gradient, weigh
+from fedlib.shapes import Work, real_of
 
 if TYPE_CHECKING:
-    from fedlib.aggregate import Sums
-    from fedlib.state import State
+    from fedlib.engine.state import State
+    from fedlib.server.sums import Sums
 
 NONE = -1.0  # in a client's memory: nothing recorded yet. Losses and margins are never negative.
 

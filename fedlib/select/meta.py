@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.received import Received
+from fedlib.shapes import SentModel
 
 HIDDEN = 100
 SIZE = 3 * HIDDEN + 1  # 1 -> 100 -> 1 with biases
@@ -28,7 +28,7 @@ def weigh(meta: Tensor, loss: Tensor) -> Tensor:
     return torch.sigmoid(F.relu(loss[..., None] * w1 + b1) @ w2 + b2)
 
 
-def sample_losses(model: Received, values: dict[str, Tensor], items: Tensor) -> tuple[Tensor, Tensor]:
+def sample_losses(model: SentModel, values: dict[str, Tensor], items: Tensor) -> tuple[Tensor, Tensor]:
     """The BCE of each positive (1, C), and its mean with those of its negatives, which is what training on it costs."""
     drawn = torch.cat([items[:, :, None], model.negatives(items)], dim=2)  # (1, C, 1 + c)
     z = model.logits(values, drawn.flatten(1)).view(drawn.shape)
@@ -36,7 +36,7 @@ def sample_losses(model: Received, values: dict[str, Tensor], items: Tensor) -> 
     return losses[:, :, 0], losses.mean(2)
 
 
-def meta_gradient(model: Received, meta: Tensor, batch: Tensor, proxy: Tensor, rate: float) -> Tensor:
+def meta_gradient(model: SentModel, meta: Tensor, batch: Tensor, proxy: Tensor, rate: float) -> Tensor:
     r"""The gradient (301,) of the loss on ``proxy`` (1, V) after one weighted step on ``batch`` (1, B).
 
     .. math:: \theta'(\phi) = \theta - \eta\,\nabla_\theta \frac1B \sum_{i} w_\phi(\ell_i)\,L_i(\theta),\qquad

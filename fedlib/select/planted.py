@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.client import UserClients
-from fedlib.cohort import Slots, chunks
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
 from fedlib.data.truth import KINDS
+from fedlib.engine.clients import UserClients
+from fedlib.engine.cohort import LocalRows, chunks
+from fedlib.engine.training import LocalTraining
 from fedlib.errors import InputError
 from fedlib.federation import planned
-from fedlib.local import LocalTraining
-from fedlib.places import Work
-from fedlib.result import Result
+from fedlib.run.result import Result
 from fedlib.select.base import Selection
+from fedlib.shapes import Work
 
 
 def choice(result: Result, select: Selection) -> Tensor:
@@ -40,7 +40,7 @@ def before_training(result: Result, select: Selection, size: int = 64) -> Iterat
     split, state, backbone = result.data, result.state, result.backbone
     local, seed = LocalTraining(**result.config["local"]), int(result.config["seed"])
     touched = split.data.interactions if local.negatives_from == "untouched" else split.train
-    parts = NegativeSampler(touched, split.data.n_items), Slots(split.data.n_items, state.device)
+    parts = NegativeSampler(touched, split.data.n_items), LocalRows(split.data.n_items, state.device)
     clients = UserClients(backbone, local, split.train, split.client_sizes, *parts, seed)
     own = select.init(split, seed) | select.plan(planned(backbone, split.client_sizes, 1.0, "fixed", state.round + 1))
     everybody, message = split.client_sizes.nonzero().squeeze(1), select.broadcast(own, state)

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from fedlib.data.interactions import Split
+from fedlib.engine.received import only_table
 from fedlib.errors import InputError
 from fedlib.items.autoencoder import align
-from fedlib.places import Plan, Work
+from fedlib.places import Plan
 from fedlib.prototypes.sets import PrototypeSet
-from fedlib.received import only_table
-from fedlib.select.base import Selection, chance, gumbel, real_of
-from fedlib.select.reading import check, log_weight, rate
-from fedlib.select.scores import cosine, counts, discrepancy, similarity
+from fedlib.select.base import Selection, chance, gumbel
+from fedlib.select.scores import check, cosine, counts, discrepancy, log_weight, rate, similarity
+from fedlib.shapes import Work, real_of
 
 if TYPE_CHECKING:
-    from fedlib.aggregate import Sums
-    from fedlib.state import State
+    from fedlib.engine.state import State
+    from fedlib.server.sums import Sums
 
 
 class Source(Protocol):
@@ -40,7 +40,7 @@ class PrototypeSelection(Selection):
     The server sends J prototype vectors. A client compares them with the vectors of its items, which it was sent as
     part of the whole table (Eq. 8; the server never learns which rows it looked up), and with the probabilities the
     received model gives to both (Eqs. 9 and 10), and ranks its positives by ``reading``
-    (:func:`~fedlib.select.reading.rate`). There is no default: the paper's sentences contradict each other, and each
+    (:func:`~fedlib.select.scores.rate`). There is no default: the paper's sentences contradict each other, and each
     reading keeps some of them.
 
     ``update_every`` rounds the server aligns the encoder with the item table (Eq. 16) and asks ``prototypes`` for the

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fedlib.places import Work
 from fedlib.select.base import Selection
+from fedlib.shapes import Work
 
 
 class RandomSelection(Selection):

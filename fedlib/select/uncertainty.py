@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fedlib.places import Work
 from fedlib.select.base import Selection
+from fedlib.shapes import Work
 
 
 def entropy(p: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ from fedlib import (
     load_result,
 )
 from fedlib.backbones import FCF, FCFALS, Backbone, FedAvg, FedPerGNN, FedRAP
-from fedlib.data.interactions import Dataset, Split, UserItems
-from fedlib.model import score, score_all
+from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import UserItems
+from fedlib.engine.reading import score, score_all
 
 LOCAL = LocalTraining(batch=64, lr=0.05, lr_items=1.0)
 ADAM = LocalTraining(epochs=2, batch=64, lr=0.02, lr_items=0.02, optimizer="adam", negatives_from="unobserved")
@@ -148,7 +149,9 @@ def test_the_contract_covers_every_backbone_of_one_user() -> None:
 
     public = {getattr(package, name) for name in package.__all__} - {Backbone}
     models = {cls for cls in public if isinstance(cls, type) and issubclass(cls, Backbone)}
-    assert {cls for cls in models if not cls.has_stores} == {type(backbone) for backbone, _ in BACKBONES.values()}
+    assert {cls for cls in models if not cls.clients_are_stores} == {
+        type(backbone) for backbone, _ in BACKBONES.values()
+    }
 
 
 @each_backbone

@@ -10,10 +10,9 @@ from fedlib import LocalTraining, federate, rng
 from fedlib.backbones.expansion import GraphClient, ThirdParty, token
 from fedlib.backbones.fedpergnn import FedPerGNN
 from fedlib.data.interactions import Split
+from fedlib.engine.state import State, initial_state
 from fedlib.errors import InputError
 from fedlib.items import ItemTable
-from fedlib.ledger import Ledger
-from fedlib.state import State, initial_state
 from tests.small import small_split
 
 KEY = b"only clients have it"
@@ -29,8 +28,8 @@ def three_clients() -> list[GraphClient]:
 
 def state_of(split: Split, backbone: FedPerGNN) -> State:
     return initial_state(
-        backbone, ItemTable(), split.train, split.data.n_items, 4, seed=0, dtype=torch.float64,
-        device=torch.device("cpu"), max_memory=float("inf"),
+        backbone, ItemTable().tables(backbone, split.data.n_items, 0), split.train, split.data.n_items, 4,
+        seed=0, dtype=torch.float64, device=torch.device("cpu"),
     )  # fmt: skip
 
 
@@ -76,7 +75,7 @@ def test_the_exchange_of_the_loop_is_what_the_roles_would_do() -> None:
     """Six rounds in which clients come and go and their vectors change: everybody holds its own last answer."""
     split, backbone, refresh = small_split(m=9, n=24), FedPerGNN(4, refresh=2), 2
     state, third_party = state_of(split, backbone), ThirdParty()
-    assert backbone.expansion is not None
+    assert backbone.exchange is not None
     own = [tuple(f"i{i}" for i in split.train[u].tolist()) for u in range(9)]
     clients = [GraphClient(f"u{u}", own[u], KEY, torch.zeros(4)) for u in range(9)]
     last = dict.fromkeys(range(9), -99)
@@ -84,7 +83,8 @@ def test_the_exchange_of_the_loop_is_what_the_roles_would_do() -> None:
         state.round = t
         state.private["user"] = rng.normal(rng.key(t, "vectors"), torch.arange(9)[:, None], torch.arange(4))
         chosen = rng.permutation(9, rng.key(t, "chosen"))[:4].sort().values
-        backbone.expansion.exchange(state, chosen, split.train, Ledger())
+        edges = split.train.users, split.train.items, state.n_items
+        backbone.exchange.learn(state.third_party, state.held, state.private, chosen, *edges, t)
         due = [u for u in chosen.tolist() if t - last[u] >= refresh]
         for u in due:
             clients[u].embedding, last[u] = state.private["user"][u].clone(), t
@@ -129,7 +129,7 @@ def test_the_ledger_says_what_goes_to_the_third_party() -> None:
 
 def test_what_clients_hold_counts_as_memory() -> None:
     split = small_split()
-    room = 13 * 4 * 4 + FedPerGNN(4).expansion.bytes_needed(13, len(split.train.items), 4)  # type: ignore[union-attr]
+    room = 13 * 4 * 4 + FedPerGNN(4).exchange.bytes_needed(13, len(split.train.items), 4)  # type: ignore[union-attr]
     federate(split, FedPerGNN(4), local=LOCAL, rounds=1, device="cpu", max_memory=room)
     with pytest.raises(InputError, match="private state"):
         federate(split, FedPerGNN(4), local=LOCAL, rounds=1, device="cpu", max_memory=room - 1)

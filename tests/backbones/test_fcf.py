@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from fedlib import LocalTraining, federate
-from fedlib.aggregate import ServerAdam
 from fedlib.backbones import FCFALS
 from fedlib.errors import InputError
 from fedlib.items import ItemTable
+from fedlib.server.optimizers import ServerAdam
 from tests.small import small_split
 
 ALPHA, L2, DOUBLE = 3.0, 2.0, {"device": "cpu", "dtype": torch.float64}
@@ -42,7 +42,7 @@ def own_items(split) -> tuple[Tensor, Tensor, Tensor]:
 def test_a_client_solves_for_its_vector_exactly() -> None:
     split = small_split()
     q = ItemTable().tables(model(), split.data.n_items, 0)["item"]
-    p = model().adapt({}, {"item": q}, *own_items(split))["user"].requires_grad_()
+    p = model().prepare({}, {"item": q}, *own_items(split))["user"].requires_grad_()
     (gradient,) = torch.autograd.grad(objective(p, q, matrix(split)), p)
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-10)
 
@@ -50,7 +50,7 @@ def test_a_client_solves_for_its_vector_exactly() -> None:
 def test_one_round_is_adams_step_on_the_papers_gradient() -> None:
     split = small_split()
     q = ItemTable().tables(model(), split.data.n_items, 0)["item"].requires_grad_()
-    p = model().adapt({}, {"item": q.detach()}, *own_items(split))["user"]
+    p = model().prepare({}, {"item": q.detach()}, *own_items(split))["user"]
     adam = torch.optim.Adam([q], lr=0.1, betas=(0.9, 0.99))
     # Half the mean over clients: Adam does not see the factor.
     (objective(p, q, matrix(split)) / (2 * split.data.n_users)).backward()
@@ -99,7 +99,7 @@ def test_recommending_uses_the_newest_items() -> None:
     split = small_split()
     result = federate(split, model(), local=LocalTraining(lr=0.5), rounds=1, **DOUBLE)
     q = result.state.tables["item"]
-    fresh = model().adapt({}, {"item": q}, *own_items(split))["user"] @ q.T
+    fresh = model().prepare({}, {"item": q}, *own_items(split))["user"] @ q.T
     user = split.data.user_ids[3]
     shown = result.recommend(user, k=3)["score"].tolist()
     fresh[3, split.train[3]] = -torch.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,12 @@ from torch import Tensor, nn
 
 from fedlib import LocalTraining, federate, rng
 from fedlib.backbones.fedpergnn import FedPerGNN
-from fedlib.backbones.perturb import Perturbation
-from fedlib.cohort import Slots, build
-from fedlib.data.interactions import Split, UserItems
+from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
+from fedlib.engine.cohort import LocalRows, build
+from fedlib.engine.reading import score
+from fedlib.engine.training import shuffled, train
 from fedlib.errors import InputError
-from fedlib.local import shuffled
-from fedlib.model import score
 from tests.small import small_split
 
 MODES = ("history", "item", None)
@@ -68,7 +68,7 @@ def test_two_users_and_three_items_by_hand() -> None:
 
     def scores(mode: str | None) -> list[list[float]]:
         model = FedPerGNN(2, neighbours=mode)
-        params = model.adapt({"user": p} | (held if mode else {}), {"item": q}, positives, count, everything)
+        params = model.prepare({"user": p} | (held if mode else {}), {"item": q}, positives, count, everything)
         return model.logits(params, {"item": q[everything]}).tolist()
 
     # u0 scores item 2: (p + mean(q0, q1)) / 2 = (1.25, .5). For item 0 it hears item 1 alone: (1, 1); for 1: (1.5, 0).
@@ -97,12 +97,13 @@ def test_local_training_is_gradient_descent_on_a_plain_module(mode: str | None) 
     positives, count = log.padded(torch.arange(3))
     chunk = build(
         torch.arange(3), positives, torch.tensor(used), sampler=NegativeSampler(log, n), negatives=4,
-        slots=Slots(n, torch.device("cpu")), stream=5,
+        slots=LocalRows(n, torch.device("cpu")), stream=5,
     )  # fmt: skip
     place, _ = UserItems(log.indptr, torch.arange(len(users))).padded(torch.arange(3))
     held = {"neighbours": neighbours[place], "holders": holders[place]} if mode else {}
-    params = model.adapt({"user": p.clone()} | held, {"item": q}, positives, count, chunk.ids)
-    trained = model.train_clients(params, {"item": q[chunk.ids]}, chunk, local, seed=0, round=0)
+    params = model.prepare({"user": p.clone()} | held, {"item": q}, positives, count, chunk.ids)
+    descend = partial(train, model, chunk=chunk, local=local, seed=0, round=0)
+    trained = model.train_clients(params, {"item": q[chunk.ids]}, chunk, descend)
 
     order = shuffled(chunk, rng.key(0, "shuffle", 0, 0))
     for u in range(3):
@@ -131,7 +132,7 @@ def test_a_positive_is_scored_without_itself(mode: str | None) -> None:
 
     def scored(positives: list[int], item: int) -> Tensor:
         held = {"neighbours": q[positives][None] + 1, "holders": torch.ones(1, len(positives), dtype=torch.int32)}
-        params = model.adapt(
+        params = model.prepare(
             {"user": p} | (held if mode == "history" else {}), {"item": q}, torch.tensor([positives]),
             torch.tensor([len(positives)]), torch.tensor([[item]]),
         )  # fmt: skip
@@ -147,7 +148,7 @@ def test_a_user_without_training_items_has_its_vector_alone() -> None:
     nobody = torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), torch.tensor([[0, 3]])
     model = FedPerGNN(4)
     held = {"neighbours": torch.zeros(1, 0, 4), "holders": torch.zeros(1, 0)}
-    params = model.adapt({"user": p} | held, {"item": q}, *nobody)
+    params = model.prepare({"user": p} | held, {"item": q}, *nobody)
     torch.testing.assert_close(model.logits(params, {"item": q[nobody[2]]})[0], q[[0, 3]] @ p[0])
 
 
@@ -204,41 +205,7 @@ def test_alone_it_asks_nobody() -> None:
     assert not torch.equal(own[0], own[1])
 
 
-def uploaded(split: Split, model: FedPerGNN) -> tuple[Tensor, Tensor]:
-    """The item table after a round of one client whose upload is taken as it is, and the client's vector."""
-    result = federate(split, model, local=LOCAL, rounds=1, device="cpu", executor="loop", clients_per_round=0.01)
-    return result.state.tables["item"], result.state.private["user"]
-
-
-def test_ldp_disguises_the_upload_and_nothing_else() -> None:
-    split = small_split()
-    start = federate(split, FedPerGNN(4), local=LocalTraining(lr=1e-30), rounds=1, device="cpu").state.tables["item"]
-    open_table, open_user = uploaded(split, FedPerGNN(4))
-    hidden_table, hidden_user = uploaded(split, FedPerGNN(4, ldp=Perturbation(0.01, 0.1, 15)))
-    touched, shown = ((table != start).any(1) for table in (open_table, hidden_table))
-    assert torch.equal(open_user, hidden_user)
-    assert bool(shown[touched].all()) and int(shown.sum()) == min(40, int(touched.sum()) + 15)
-    clipped = uploaded(split, FedPerGNN(4, ldp=Perturbation(0.01, 0.0, 0)))[0]
-    torch.testing.assert_close(clipped - start, (open_table - start).clamp(-0.01, 0.01), rtol=0, atol=1e-7)
-
-
-def test_ldp_is_the_same_in_both_executors() -> None:
-    how = {"local": LOCAL, "rounds": 3, "device": "cpu", "dtype": torch.float64}
-    model = FedPerGNN(4, ldp=Perturbation(0.01, 0.02, 9))
-    fast, loop = (federate(small_split(), model, executor=e, **how) for e in ("vectorized", "loop"))
-    for name, value in fast.state.tensors().items():
-        torch.testing.assert_close(loop.state.tensors()[name], value, rtol=0, atol=1e-10)
-
-
-def test_its_configuration_rebuilds_it_with_ldp() -> None:
-    model = FedPerGNN(4, neighbours=None, ldp=Perturbation(0.1, 0.2, 30))
-    assert model.config()["ldp"] == [0.1, 0.2, 30]
-    assert FedPerGNN(4, neighbours=None, ldp=(0.1, 0.2, 30)).config() == model.config()
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"neighbours": "both"}, {"refresh": 0}, {"ldp": (0.0, 0.1, 5)}, {"ldp": (0.1, -1, 5)}]
-)
+@pytest.mark.parametrize("wrong", [{"neighbours": "both"}, {"refresh": 0}])
 def test_arguments_that_make_no_sense_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError):
         FedPerGNN(4, **wrong)

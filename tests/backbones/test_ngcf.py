@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from fedlib import InputError, rng
+from fedlib.backbones.graph import Graph, laplacian, mean_with_self
 from fedlib.backbones.ngcf import FedNGCF, Triples, code_layer, draw_triples, paper_layer
-from fedlib.data.interactions import UserItems
+from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
-from fedlib.graph import Graph, laplacian, mean_with_self
 
 M, N = 6, 8
 NODES = torch.tensor([[1.0], [2.0], [3.0], [4.0]], dtype=torch.float64)

@@ -10,8 +10,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fedlib import FedNCF, PFedRec, rng
 from fedlib.backbones import Backbone, tower
-from fedlib.backbones.base import Batch, Gradients, Rows
-from fedlib.local import dense, dropout_masks
+from fedlib.engine.training import dropout_masks
+from fedlib.shapes import Batch, Gradients, Rows, dense
 
 K, R, B = 4, 7, 11
 FORMS = {

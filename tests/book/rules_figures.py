@@ -57,9 +57,9 @@ def figures_are_referred_to(chapter: Chapter) -> list[str]:
 
 
 def colours_come_from_the_palette(chapter: Chapter) -> list[str]:
-    """No colour is written down in a chapter: fedlib.plots has those that everybody can tell apart."""
+    """No colour is written down in a chapter: fedlib.book.plots has those that everybody can tell apart."""
     return [
-        f"{where(cell)} writes down the colour {colour!r}: take one of fedlib.plots"
+        f"{where(cell)} writes down the colour {colour!r}: take one of fedlib.book.plots"
         for cell in chapter.code
         for colour in _colours(ast.parse(cell.source))
     ]

@@ -59,9 +59,11 @@ def no_fact_of_the_run_is_quoted(chapter: Chapter) -> list[str]:
 
 
 def no_cell_needs_mystnb(chapter: Chapter) -> list[str]:
-    """MyST-NB is not on Colab; fedlib.book.glue does the same."""
+    """MyST-NB is not on Colab; fedlib.book.chapter.glue does the same."""
     return [
-        f"{where(cell)} imports myst_nb: take fedlib.book.glue" for cell in chapter.code if "myst_nb" in cell.source
+        f"{where(cell)} imports myst_nb: take fedlib.book.chapter.glue"
+        for cell in chapter.code
+        if "myst_nb" in cell.source
     ]
 
 

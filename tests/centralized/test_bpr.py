@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from fedlib.backbones.losses import bpr_loss
 from fedlib.centralized.bpr import BPR
-from fedlib.data.interactions import Dataset, Split, UserItems
-from fedlib.losses import bpr_loss
+from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import UserItems
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from fedlib import rng
 from fedlib.centralized import BPR, NGCF, Chance, ItemKNN, Popularity, evaluate
-from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import UserItems
 
 RANKERS = [
     Chance(),

@@ -10,7 +10,8 @@ import torch
 
 from fedlib.centralized import itemknn
 from fedlib.centralized.itemknn import ItemKNN
-from fedlib.data.interactions import Dataset, Split, UserItems
+from fedlib.data.interactions import Dataset, Split
+from fedlib.data.log import UserItems
 
 M, N = 25, 9
 

@@ -9,7 +9,8 @@ import torch
 
 from fedlib.centralized import NGCF, evaluate
 from fedlib.data import synthetic
-from fedlib.data.interactions import Split, UserItems
+from fedlib.data.interactions import Split
+from fedlib.data.log import UserItems
 
 SMALL = {"dim": 8, "layers": (8, 8), "lr": 0.01, "batch": 64, "device": "cpu"}
 

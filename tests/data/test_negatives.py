@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.data.interactions import UserItems
+from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
 from fedlib.errors import InputError
 

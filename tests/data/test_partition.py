@@ -9,8 +9,8 @@ import torch
 
 from fedlib import InputError
 from fedlib.data import synthetic
+from fedlib.data.log import Stores
 from fedlib.data.partition import (
-    Stores,
     adjusted_mutual_information,
     at_random,
     by_degree,

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from fedlib.backbones.base import Backbone, Rows, Table
+from fedlib.backbones.base import Backbone
+from fedlib.shapes import Rows, Table
 
 
 class Near(Backbone):

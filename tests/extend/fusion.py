@@ -6,8 +6,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 
 from fedlib import ItemTable
-from fedlib.backbones.base import Backbone, Rows, Table
+from fedlib.backbones.base import Backbone
 from fedlib.data import Dataset
+from fedlib.shapes import Rows, Table
 
 
 class FromTitles(ItemTable):

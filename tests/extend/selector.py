@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fedlib import InputError, Place
-from fedlib.places import Work
+from fedlib.shapes import Work
 
 
 class Hardest(Place):

@@ -12,7 +12,7 @@ import torch
 from fedlib import FedMF, InputError, ItemTable, LocalTraining, Result, federate, load, load_result
 from fedlib.backbones import Backbone
 from fedlib.data.interactions import Dataset, Split
-from fedlib.places import Work
+from fedlib.shapes import Work
 from tests.extend.backbone import Near
 from tests.extend.fusion import FromTitles, Gated
 from tests.extend.selector import Hardest

@@ -211,7 +211,7 @@ def test_no_server_no_key_no_address(server: Any, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen2 in a folder, with Qwen's own tokenizer pipeline and defaults that sample."""
-    from fedlib.items.shim import ensure_torchvision
+    from fedlib.items.texts.shim import ensure_torchvision
 
     ensure_torchvision()
     pytest.importorskip("transformers", reason="the extra 'text' is not installed")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedlib import FALE, FedNCF, FedSelect, InputError, LocalTraining, RandomSelection, federate
-from fedlib.flops import multiply_adds
+from fedlib.evaluation.flops import multiply_adds
 from fedlib.reproduce.fedsllm_costs import (
     MB,
     PRINTED,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedlib.evaluation.stats import paired_bootstrap
 from fedlib.reproduce.fedsllm_report import complete, curve, gap, ours_and_theirs, spread, updates
-from fedlib.stats import paired_bootstrap
 
 
 def row(cell: str, seed: int = 0, hit: float = 0.5) -> dict:

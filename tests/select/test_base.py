@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from fedlib import FedMF, FedNCF, InputError, LocalTraining, Place, RandomSelection, federate, rng
 from fedlib.backbones import FCFALS, FedPerGNN
-from fedlib.data.interactions import Split, UserItems
-from fedlib.places import Work
+from fedlib.data.interactions import Split
+from fedlib.data.log import UserItems
 from fedlib.select.base import gumbel, share_of, top
+from fedlib.shapes import Work
 from tests.small import small_split
 
 LOCAL = LocalTraining(batch=8, lr=0.1)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fedlib import FALE, FedMF, FedNCF, InputError, LocalTraining, PFedRec, RandomSelection, federate, rng
-from fedlib.places import Work
 from fedlib.select.base import gumbel
 from fedlib.select.fale import gram, leverage
+from fedlib.shapes import Work
 from tests.small import small_split
 
 LOCAL = LocalTraining(batch=8, lr=0.1)

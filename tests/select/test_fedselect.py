@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from fedlib import FedMF, FedSelect, LocalTraining, federate
-from fedlib.cohort import sample_clients
-from fedlib.places import Work
+from fedlib.engine.cohort import sample_clients
 from fedlib.select.fedselect import margins, proxy_size, scaled
 from fedlib.select.meta import SIZE, adam_step, initial_meta, meta_gradient, weigh
+from fedlib.shapes import Work
 from tests.small import small_split
 
 LOCAL = LocalTraining(batch=8, lr=0.1)

@@ -20,11 +20,11 @@ from fedlib import (
 )
 from fedlib.backbones import Backbone, FedPerGNN, FedRAP
 from fedlib.items.autoencoder import align
-from fedlib.places import Work
 from fedlib.prototypes.sets import PrototypeSet
 from fedlib.select.base import share_of
 from fedlib.select.prototypes import restored, stored
-from fedlib.select.reading import READINGS
+from fedlib.select.scores import READINGS
+from fedlib.shapes import Work
 from tests.select.fakes import Fake
 from tests.small import small_split
 

@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from fedlib import InputError
-from fedlib.select.reading import READINGS, check, log_weight, rate
 from fedlib.select.scores import (
+    READINGS,
+    check,
     closest,
     cosine,
     counts,
     discrepancy,
+    log_weight,
     product,
     profile,
+    rate,
     ratio,
     similarity,
     smallest,

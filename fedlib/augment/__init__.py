@@ -1,0 +1,1 @@
+"""Which outside interactions join a client."""

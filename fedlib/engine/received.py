@@ -1,0 +1,131 @@
+"""What a client can see of the model it was sent before it trains: what a selector of samples judges them by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fedlib.backbones.base import Backbone
+from fedlib.data.log import UserItems
+from fedlib.data.negatives import NegativeSampler
+from fedlib.engine.cohort import draw_negatives
+from fedlib.engine.reading import (
+    prepared,
+    prepared_params,
+    prepares,
+    received_params,
+    received_rows,
+    score,
+)
+from fedlib.engine.state import State
+from fedlib.errors import InputError
+from fedlib.shapes import Chunk, Trained, find
+
+Values = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Received:
+    """The model that K ``clients`` (K,) were sent, with their private parts, in evaluation mode: nothing is dropped.
+
+    ``own`` are all users' training items; ``number`` negatives a positive come from ``sampler`` and ``stream``.
+    """
+
+    state: State
+    backbone: Backbone
+    clients: Tensor
+    own: UserItems
+    sampler: NegativeSampler
+    number: int
+    stream: int
+
+    def of(self, clients: Tensor) -> Received:
+        """The model as other clients have it."""
+        return replace(self, clients=clients)
+
+    def score(self, items: Tensor) -> Tensor:
+        """Logits (K, C) for items (K, C)."""
+        return score(self.state, self.backbone, self.clients, items, self.own, personal=False)
+
+    def vectors(self, items: Tensor) -> Tensor:
+        """The vectors (K, C, d) of items (K, C), of a model with one item table."""
+        return received_rows(self.state, self.clients, items)[only_table(self.backbone)]
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        r"""Logits (K, J) for vectors (J, d) that stand where an item's would: :math:`W_g(u, p_j)` of FedSLLM's Eq. 9.
+
+        Everything else is the client's own: :math:`p_u^\top e_j` for FedMF, the tower on :math:`[p_u; e_j]` for FedNCF,
+        the private score function for PFedRec. For FedPerGNN the vector is an item without neighbours that nobody has,
+        so :math:`\tilde q = e_j`.
+        """
+        table = only_table(self.backbone)
+        nobodys = torch.full((len(self.clients), len(vectors)), -1, device=self.clients.device)
+        params = prepared_params(self.state, self.backbone, self.clients, nobodys, self.own)
+        like = (self.state.tables | self.state.own_tables)[table]
+        with torch.no_grad():
+            return self.backbone.logits(params, {table: vectors.to(like).expand(len(self.clients), -1, -1)})
+
+    def features(self, items: Tensor) -> Tensor:
+        """x_i = [p_u; q_i] for items (K, C), or q_i where the model has no user vector: (K, C, f)."""
+        q = self.vectors(items)
+        if "user" not in self.state.private:
+            return q
+        p = self.state.private["user"][self.clients]
+        return torch.cat([p[:, None].expand(-1, q.shape[1], -1), q], dim=2)
+
+    def negatives(self, items: Tensor) -> Tensor:
+        """The negatives (K, C, c) that this round's training draws for positives (K, C)."""
+        return draw_negatives(self.sampler, self.stream, self.clients, items, self.number)
+
+    def values(self) -> Values:
+        """All a client could train, by name: its parameters (K, ...) and whole item tables (K, n, d)."""
+        served = {name: table.expand(len(self.clients), -1, -1) for name, table in self.state.tables.items()}
+        own = {name: table[self.clients] for name, table in self.state.own_tables.items()}
+        return received_params(self.state, self.clients) | served | own
+
+    def logits(self, values: Values, items: Tensor) -> Tensor:
+        """Logits (K, C) for items (K, C) with other :meth:`values`, as a function that can be differentiated."""
+        tables = {name: values[name] for name in self.backbone.tables}
+        params = {name: value for name, value in values.items() if name not in tables}
+        if prepares(self.backbone):
+            params = prepared(self.state, self.backbone, params, tables, self.clients, items, self.own)
+        rows = {name: gathered(table, items) for name, table in tables.items()}
+        return self.backbone.logits(params, rows)
+
+    def score_trained(self, chunk: Chunk, trained: Trained, items: Tensor) -> Tensor:
+        """Logits (K, C) of the ``trained`` model for items (K, C); rows it has not touched are those received."""
+        place = find(chunk.ids, chunk.n_rows, items)
+        touched, at = (place >= 0)[:, :, None], place.clamp(min=0)
+        rows = received_rows(self.state, self.clients, items)
+        rows = {name: torch.where(touched, gathered(trained.rows[name], at), row) for name, row in rows.items()}
+        params = {name: trained.params[name] for name in (*self.state.private, *self.state.shared)}
+        with torch.no_grad():
+            if prepares(self.backbone):
+                tables = {name: self.tuned(name, chunk, trained) for name in self.backbone.tables}
+                params = prepared(self.state, self.backbone, params, tables, self.clients, items, self.own)
+            return self.backbone.logits(params, rows)
+
+    def tuned(self, name: str, chunk: Chunk, trained: Trained) -> Tensor:
+        """The whole item table ``name`` of each client after training, (K, n, d)."""
+        k, n = len(self.clients), self.state.n_items
+        ids = torch.where(chunk.real_rows, chunk.ids, n)  # padding goes to a row that is cut off
+        table = torch.cat([self.values()[name], trained.rows[name].new_zeros(k, 1, trained.rows[name].shape[2])], 1)
+        return table.scatter_(1, ids[:, :, None].expand_as(trained.rows[name]), trained.rows[name])[:, :n]
+
+
+def only_table(backbone: Backbone) -> str:
+    """The name of the backbone's item table. Raises InputError where it reads more than one."""
+    if len(backbone.tables) > 1:
+        names = " and ".join(backbone.tables)
+        raise InputError(
+            f"{type(backbone).__name__} reads {len(backbone.tables)} item tables ({names}), and this selector needs "
+            "the one vector of an item: choose a backbone with one table."
+        )
+    return next(iter(backbone.tables))
+
+
+def gathered(table: Tensor, items: Tensor) -> Tensor:
+    """Rows (K, C, d) of K clients' tables (K, n, d) for items (K, C)."""
+    return table.gather(1, items[:, :, None].expand(-1, -1, table.shape[2]))

@@ -1,0 +1,83 @@
+"""What passes between the clients and the server of a secure sum: nothing else is ever sent.
+
+``size`` is a message's length in bytes: fixed fields one after the other, client numbers in four bytes each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedlib.protect.keys import KEY_BYTES, TAG_BYTES
+from fedlib.protect.quantize import Words
+from fedlib.protect.shamir import SHARE_BYTES
+
+ROUNDS = ("advertise", "share", "mask", "unmask")
+CLIENT_BYTES = 4
+KEYS_SIZE = CLIENT_BYTES + 2 * KEY_BYTES
+SEALED_SIZE = 2 * CLIENT_BYTES + 2 * SHARE_BYTES + TAG_BYTES
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Round 0, up; the list of all, down: a client's public keys, one to seal shares with and one to agree on masks."""
+
+    client: int
+    sealing: bytes
+    masking: bytes
+
+    @property
+    def size(self) -> int:
+        return CLIENT_BYTES + len(self.sealing) + len(self.masking)
+
+
+@dataclass(frozen=True)
+class SealedShares:
+    """Round 1, up and then down: shares of ``sender``'s two secrets, for ``receiver`` alone to read and keep."""
+
+    sender: int
+    receiver: int
+    box: bytes
+
+    @property
+    def size(self) -> int:
+        return 2 * CLIENT_BYTES + len(self.box)
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """Round 2, up: a client's vector under its masks."""
+
+    client: int
+    vector: Words
+
+    @property
+    def size(self) -> int:
+        return CLIENT_BYTES + self.vector.nbytes
+
+
+@dataclass(frozen=True)
+class UnmaskRequest:
+    """Round 2, down: whose vectors are in the sum, and who shared secrets but sent no vector."""
+
+    survivors: tuple[int, ...]
+    dropped: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return CLIENT_BYTES * (len(self.survivors) + len(self.dropped))
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """Round 3, up: a client's shares of the survivors' own seeds and of the drop-outs' mask keys, never both of one."""
+
+    client: int
+    seeds: dict[int, int]
+    mask_keys: dict[int, int]
+
+    @property
+    def size(self) -> int:
+        return CLIENT_BYTES + (CLIENT_BYTES + SHARE_BYTES) * (len(self.seeds) + len(self.mask_keys))
+
+
+Message = Keys | SealedShares | Masked | UnmaskRequest | Revealed

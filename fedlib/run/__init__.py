@@ -1,0 +1,1 @@
+"""What surrounds a run: its arguments, the machine, faults, checkpoints, rates, and the result."""

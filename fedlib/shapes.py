@@ -1,0 +1,244 @@
+"""The plain shapes that the parts of the package hand to one another. This file imports no other of the package.
+
+Shape letters, here and everywhere: m users, n items, K clients in a chunk, P the positives of each, N their samples,
+R their item rows, B the samples of a batch, d the width of a vector, U the users of a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Rows = Mapping[str, Tensor]  # the item vectors a client looks at, one entry a table: name -> (..., d)
+Gradients = dict[str, Tensor]
+EMPTY = torch.empty(0)
+
+
+@dataclass(frozen=True)
+class RankOne:
+    """K outer products, (K, R) by (K, d), kept as their factors: what the item gradient of a linear score is."""
+
+    left: Tensor
+    right: Tensor
+
+    def dense(self) -> Tensor:
+        """The products written out, (K, R, d)."""
+        return self.left[:, :, None] * self.right[:, None, :]
+
+
+RowGradients = Mapping[str, Tensor | RankOne]
+
+
+def dense(gradient: Tensor | RankOne) -> Tensor:
+    """A gradient as one tensor, (K, ...)."""
+    return gradient.dense() if isinstance(gradient, RankOne) else gradient
+
+
+@dataclass(frozen=True)
+class Table:
+    """An item table a backbone reads: n rows of ``dim`` numbers, started from N(0, std^2).
+
+    ``std=None``: Glorot's sqrt(2 / (n + dim)).
+    ``owner="server"``: one table for all, trained on every client and averaged.
+    ``owner="client"``: one table for each client that never leaves it.
+    ``keep=True``: a server's table whose locally tuned copy the client keeps and recommends with
+    (PFedRec's second personalisation).
+    """
+
+    dim: int
+    std: float | None = 0.01
+    owner: str = "server"
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The training samples of K clients in one round, shortest client first.
+
+    clients (K,) their indices. count (K,) real samples of each; the rest of a row is padding.
+    sample (K, N) an identity of each sample that does not depend on its place: i (c+1) for positive item i and
+    i (c+1) + 1 + j for its j-th of c negatives. label (K, N) 1 or 0. local (K, N) the local row of the sample's item.
+    ids (K, R) the item behind each local row, and n_rows (K,) how many of them are real.
+    """
+
+    clients: Tensor
+    count: Tensor
+    sample: Tensor
+    label: Tensor
+    local: Tensor
+    ids: Tensor
+    n_rows: Tensor
+
+    @property
+    def real_rows(self) -> Tensor:
+        """(K, R) True where a local row is real and not padding."""
+        return real_of(self.ids, self.n_rows)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One local step's samples of K clients, padded to the longest.
+
+    local (K, B): the local row of each sample's item. labels (K, B): 1 or 0. weights (K, B): 1 / (the client's
+    samples in this batch), and 0 in padding, so that a weighted sum is a mean over real samples.
+    masks: dropout masks by buffer name, (K, B, width). round: of the federation, counted from 0.
+    """
+
+    local: Tensor
+    labels: Tensor
+    weights: Tensor
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    round: int = 0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """B pairs of a store's users and items.
+
+    user (B,) is the user's number among the store's U, item (B,) the item's row. masks: dropout masks by buffer name,
+    (B, width).
+    """
+
+    user: Tensor
+    item: Tensor
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What K clients hold after local training: params (K, ...), rows (K, R, d) and their mean loss (K,)."""
+
+    params: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    loss: Tensor
+
+
+class Upload(Protocol):
+    """The part of a :class:`Work`, or of a store's, that is about to be sent."""
+
+    round: int
+    seed: int
+    clients: Tensor
+    update: dict[str, Tensor]
+    ids: Tensor
+    real: Tensor
+    size: Tensor
+    loss: Tensor
+    tables: tuple[str, ...]
+    n_items: int
+
+
+Descend = Callable[[dict[str, Tensor], dict[str, Tensor]], Trained]  # gradient steps from params (K, ...) and rows
+
+
+class Exchange(Protocol):
+    """What clients learn of each other through a third party before they train.
+
+    ``memory``: what the third party knows before the first round, by name (m, ...), and what clients hold of each of
+    their training items from it, (nnz, ...). ``learn``: those of the ``clients`` (K,) that are due in round ``round``
+    tell the third party their ``private`` parameters (m, ...), and both memories are brought up to date in place;
+    returns rows of the ledger, (direction, tensor, shape, dtype, clients, bytes).
+    """
+
+    def memory(self, n_users: int, n_edges: int, like: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]: ...
+    def bytes_needed(self, n_users: int, n_edges: int, itemsize: int) -> int: ...
+    def learn(
+        self, third_party: dict[str, Tensor], held: dict[str, Tensor], private: dict[str, Tensor], clients: Tensor,
+        users: Tensor, items: Tensor, n_items: int, round: int,
+    ) -> list[tuple[str, str, str, str, int, float]]: ...  # fmt: skip
+
+
+class SentModel(Protocol):
+    """What a client can see of the model it was sent: :class:`~fedlib.engine.received.Received`."""
+
+    @property
+    def own(self) -> Any: ...
+    def of(self, clients: Tensor) -> SentModel: ...
+    def score(self, items: Tensor) -> Tensor: ...
+    def vectors(self, items: Tensor) -> Tensor: ...
+    def score_vectors(self, vectors: Tensor) -> Tensor: ...
+    def features(self, items: Tensor) -> Tensor: ...
+    def negatives(self, items: Tensor) -> Tensor: ...
+    def values(self) -> dict[str, Tensor]: ...
+    def logits(self, values: dict[str, Tensor], items: Tensor) -> Tensor: ...
+    def score_trained(self, chunk: Chunk, trained: Trained, items: Tensor) -> Tensor: ...
+
+
+@dataclass
+class Work:
+    """What K clients have before them while a round passes through the places.
+
+    clients (K,); positives (K, P), the first ``count[k]`` real, which are trained on and which a selector makes fewer;
+    ``score(items)``: the received model's logits for items (K, C), without dropout, and after local training the
+    trained model's. ``model`` shows more of what was received (:class:`~fedlib.engine.received.Received`).
+
+    owned (K, Q), the first ``owned_count[k]`` real, are all the training items of the clients, whatever is selected.
+    positions (K, Q) say where they stand in the training log, which is how a place finds its entries in ``memory``:
+    tensors (nnz, ...) with one for each training interaction, or (m, ...) with one for each client. The simulation
+    hands over everybody's; a client reads and writes, in place, no entries but its own.
+
+    After local training ``update`` holds what each client is about to send, ``{"item": (K, R, d),
+    "mlp.linear0.weight": (K, ...)}``, differences to what it received. Its rows of an item table are those of items
+    ``ids`` (K, R) where ``real`` (K, R); ``size`` (K,) is its number of samples, ``loss`` (K,) its mean loss.
+    ``tables`` names the parts of the update that are item rows, ``n_items`` is n. ``flipped`` are those of the clients
+    that train with likes and dislikes exchanged (:class:`~fedlib.run.faults.Faults`).
+    """
+
+    round: int
+    seed: int
+    clients: Tensor
+    positives: Tensor
+    count: Tensor
+    score: Callable[[Tensor], Tensor]
+    update: dict[str, Tensor] = field(default_factory=dict)
+    ids: Tensor = EMPTY
+    real: Tensor = EMPTY
+    size: Tensor = EMPTY
+    loss: Tensor = EMPTY
+    tables: tuple[str, ...] = ()
+    n_items: int = 0
+    flipped: Tensor = EMPTY
+    model: SentModel | None = None
+    owned: Tensor = EMPTY
+    owned_count: Tensor = EMPTY
+    positions: Tensor = EMPTY
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        """The received model's logits (K, J) for J vectors (J, d) in the place of item vectors."""
+        return self.received.score_vectors(vectors)
+
+    @property
+    def received(self) -> SentModel:
+        """``model``, which is there in every run."""
+        assert self.model is not None
+        return self.model
+
+    def reorder(self, order: Tensor) -> None:
+        """Put the K clients into the ``order`` (K,)."""
+        for name in ("clients", "positives", "count", "owned", "owned_count", "positions"):
+            setattr(self, name, getattr(self, name)[order])
+        self.model = self.received.of(self.clients)
+
+
+def real_of(columns: Tensor, count: Tensor) -> Tensor:
+    """(K, P) True in the first ``count[k]`` columns of row k."""
+    return torch.arange(columns.shape[1], device=count.device) < count[:, None]
+
+
+def find(positives: Tensor, count: Tensor, items: Tensor) -> Tensor:
+    """Where each of ``items`` (K, R) stands among the first ``count`` of ``positives`` (K, P); -1 where it does not.
+
+    >>> find(torch.tensor([[7, 2, 0]]), torch.tensor([2]), torch.tensor([[2, 0, 7]]))
+    tensor([[ 1, -1,  0]])
+    """
+    nothing = 2**62  # sorts behind every item; pad() goes through a float and would spoil 2**63 - 1
+    real = real_of(positives, count)
+    ordered, place = F.pad(torch.where(real, positives, nothing), (0, 1), value=nothing).sort(dim=1)
+    at = torch.searchsorted(ordered, items.contiguous())
+    return torch.where(ordered.gather(1, at) == items, place.gather(1, at), -1)
