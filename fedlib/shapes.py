@@ -87,6 +87,8 @@ class Batch:
     local (K, B): the local row of each sample's item. labels (K, B): 1 or 0. weights (K, B): 1 / (the client's
     samples in this batch), and 0 in padding, so that a weighted sum is a mean over real samples.
     masks: dropout masks by buffer name, (K, B, width). round: of the federation, counted from 0.
+    Where what is read of an item is more than its rows: own (K, R), 1 / (a client's positives) for the rows of these,
+    and 0 for all others; fixed: features of the rows, (K, R, f).
     """
 
     local: Tensor
@@ -94,6 +96,8 @@ class Batch:
     weights: Tensor
     masks: dict[str, Tensor] = field(default_factory=dict)
     round: int = 0
+    own: Tensor | None = None
+    fixed: Rows = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,8 +178,9 @@ class Work:
     """What K clients have before them while a round passes through the places.
 
     clients (K,); positives (K, P), the first ``count[k]`` real, which are trained on and which a selector makes fewer;
-    ``score(items)``: the received model's logits for items (K, C), without dropout, and after local training the
-    trained model's. ``model`` shows more of what was received (:class:`~fedlib.engine.received.Received`).
+    ``score(items)``: the received model's logits for items (K, C), without dropout, and ``trained(items)``, after local
+    training, the trained model's. ``model`` shows more of what was received
+    (:class:`~fedlib.engine.received.Received`), which is part of the state ``given``.
 
     owned (K, Q), the first ``owned_count[k]`` real, are all the training items of the clients, whatever is selected.
     positions (K, Q) say where they stand in the training log, which is how a place finds its entries in ``memory``:
@@ -208,6 +213,16 @@ class Work:
     owned_count: Tensor = EMPTY
     positions: Tensor = EMPTY
     memory: dict[str, Tensor] = field(default_factory=dict)
+    trained: Callable[[Tensor], Tensor] | None = None
+    given: Any = None
+
+    def as_seen_by(self, place: str) -> Work:
+        """What a place works on: this."""
+        return self
+
+    def as_sent(self, work: Work, uploads: Tensor) -> tuple[Tensor, Tensor]:
+        """Who sends the ``uploads`` (K, ...) that a place made of ``work``, and what: each client its own."""
+        return self.clients, uploads
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """The received model's logits (K, J) for J vectors (J, d) in the place of item vectors."""

@@ -443,15 +443,18 @@ _ = ax.legend()
 #
 # | blank cell | package | what it adds |
 # |---|---|---|
-# | `everybody` | `cohort.sample_clients` | a share or a number of clients |
-# | `samples` | `cohort.build` | many clients side by side, in *chunks* |
-# | `client` | `local.train`, `FedMF.gradients` | batches, epochs, Adam |
-# | `P[u] = ...` | `clients.keep` | other private parts |
-# | `alike`, `by_size` | `aggregate.weighted_mean` | running sums, never a list of tables |
-# | `ranks` | `evaluate.rankings` | more metrics, validation, full ranking |
+# | `choose(t)` | `world.chosen` | a share or a number of clients; `network` knows who of them answers |
+# | | `place.broadcast` | what the server says beside the model: here, nothing |
+# | `tables = []` | `world.empty_sums` | running sums, never a list of tables |
+# | | `clients.begin` | what clients do before anybody trains: for FedMF, nothing |
+# | `for u in ...` | `network.down`, `world.groups` | many clients side by side, in *groups* |
+# | `samples`, `client` | `clients.train` | batches, epochs, Adam |
+# | `P[u], ... =` | `clients.keep` | other private parts |
+# | | `call` | the four *places*, empty here, which the later parts of the book fill |
+# | `tables.append` | `network.up`, `sums.add` | what is lost on the way, and the weights |
+# | `average` | `learn` | the server's step to the mean, or another, and the places' |
 #
-# The four *places* that `visit` and `hand_over` call are empty here; the later parts of the book fill them. And a
-# result is something to use:
+# Every line of the listing is in the table, and nothing else is. And a result is something to use:
 
 # %%
 result.recommend("user-0", k=3).round(2)

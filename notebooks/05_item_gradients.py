@@ -331,8 +331,8 @@ for method, Q in mine.items():
     print(f"{method}: largest difference {(Q - table).abs().max():.0e}")
 
 # %% [markdown]
-# Three methods, equal to rounding. In the package a client's part is `adapt` (the solution) and `train_clients` (the
-# upload) of `FCFALS`, and the server's part is `ServerAdam.step` in `fedlib/aggregate.py`:
+# Three methods, equal to rounding. In the package a client's part is `prepare` (the solution) and `train_clients` (the
+# upload) of `FCFALS`, and the server's part is `GradientAdam.step` in `fedlib/server/optimizers.py`:
 #
 # :::{literalinclude} ../fedlib/backbones/fcf.py
 # :language: python
@@ -779,7 +779,7 @@ from fedlib.engine.reading import score_all
 
 
 class AveragedHead(FedAvg):
-    private = ()
+    owners = {}
 
 
 class ResetHead(FedAvg):
@@ -810,10 +810,10 @@ pd.DataFrame(table).T.round(3)
 
 
 # %% mystnb={"image": {"alt": "Norm of the item table over 15 rounds for four servers on a logarithmic axis. Adam and plain steps of rate 1 and 10 stay almost flat near ten. Plain steps of rate 100 climb in a straight line over nine powers of ten."}, "figure": {"caption": "A plain step has a largest rate, and beyond it the table grows by a constant factor in every round. Adam's steps do not scale with the gradient. Synthetic shop, seed 0.", "name": "fig-ch5-sgd"}}
-from fedlib.server.optimizers import ServerAdam
+from fedlib.server.optimizers import GradientAdam
 
 
-class Watched(ServerAdam):
+class Watched(GradientAdam):
     def step(self, *given):
         new = self.plain(*given) if PLAIN else super().step(*given)
         norms.append({"round": len(norms) + 1, "norm": float(new.norm())})

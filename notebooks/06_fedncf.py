@@ -322,7 +322,7 @@ def fedncf(items="row", network="size", private=()):
     """NCF's own form, with other means or more kept private."""
     model = FedNCF()
     model.aggregate_items, model.aggregate_network = items, network
-    model.private = (*model.private, *private)
+    model.owners = model.owners | dict.fromkeys(private, "user")
     return model
 
 
@@ -334,7 +334,7 @@ VARIANTS = {
     "private head": {"private": ("out",)},
     "private network": {"private": ("mlp", "out")},
 }
-FedNCF.private, FedNCF.aggregate_items, FedNCF.aggregate_network
+FedNCF.owners, FedNCF.aggregate_items, FedNCF.aggregate_network
 
 # %% [markdown]
 # ## From the blank cell to the package
@@ -438,7 +438,7 @@ glue("ch6_difference", float(difference.abs().max()))
 
 # %% [markdown]
 # No assert has fired: the item rows differ by at most {glue:text}`ch6_difference:.0e` after three rounds. The package
-# does the same for many clients side by side, with batches and Adam; `Sums.add_table` in `fedlib/aggregate.py` is your
+# does the same for many clients side by side, with batches and Adam; `Sums.add_table` in `fedlib/server/sums.py` is your
 # `mean_by_row`.
 #
 # ## What leaves the device?
@@ -589,7 +589,7 @@ def next_updates(local):
     everybody = UserClients(trained.backbone, local, *parts, seed=0)
     group = torch.arange(shop.data.n_users)
     work = everybody.receive(trained.state, group, trained.state.round)
-    chunk, _ = everybody.train(trained.state, work)
+    chunk, _ = everybody.train(work)
     return chunk, work.update
 
 

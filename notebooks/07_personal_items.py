@@ -618,7 +618,7 @@ class Watch(Place):
         self.source, self.log = source, []
         self.drawn = torch.zeros(m, n, dtype=torch.bool)
 
-    def broadcast(self, own, state):  # once a round
+    def broadcast(self, own, state, chosen):  # once a round
         if state.round:
             self.drawn[draws(self.source, state.round - 1)] = True
         return {}

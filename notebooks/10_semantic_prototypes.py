@@ -693,7 +693,7 @@ class Diary(Place):
     def __init__(self):
         self.pages = []
 
-    def server(self, own, sums, state):
+    def server(self, own, uploads, sums, state):
         self.pages.append(state.tables["item"].clone())
         return own
 

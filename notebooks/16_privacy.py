@@ -166,7 +166,7 @@ bare = attack_table(shop, FedMF(d), NONE, prototype=prototype, **HEARD)
 
 
 class OpenHead(FedAvg):
-    private = ()  # the head, a user vector in disguise, is sent as well
+    owners = {}  # the head, a user vector in disguise, is sent as well
 
 
 HEADS = LocalTraining(lr=0.3, lr_items=100.0, negatives_from="unobserved")

@@ -62,6 +62,7 @@ class Client(nn.Module):
     tables: nn.ModuleDict
     dual: ClassVar[bool] = False  # PFedRec: private part first, then items; the client keeps its own table
     own_tables: ClassVar[tuple[str, ...]] = ()  # tables that live on the client
+    fused: ClassVar[tuple[str, ...]] = ()  # parameters beside the tables that step with the items
 
     def penalty(self, item: Tensor, t: int) -> Tensor | float:
         """What joins the cross-entropy of a batch in round t."""
@@ -249,9 +250,11 @@ def set_masks(model: Client, sample_id: Tensor, user: int, seed: int, t: int, ep
 def make_optimizers(model: Client, local: Local) -> list[torch.optim.Optimizer]:
     """One optimiser with two learning rates; for PFedRec two, the score function's first."""
     items = {"params": list(model.tables.parameters()), "lr": local.lr_items}
-    others = {"params": [p for name, p in model.named_parameters() if not name.startswith("tables.")], "lr": local.lr}
+    rest = [(name, p) for name, p in model.named_parameters() if not name.startswith("tables.")]
+    fused = {"params": [p for name, p in rest if name.split(".")[0] in model.fused], "lr": local.lr}
+    others = {"params": [p for name, p in rest if name.split(".")[0] not in model.fused], "lr": local.lr}
     make = cast(Callable[..., torch.optim.Optimizer], OPTIMIZERS[local.optimizer])
-    steps = [[others], [items]] if model.dual else [[others, items]]
+    steps = [[others], [items, fused]] if model.dual else [[others, items, fused]]
     return [make(groups, weight_decay=local.weight_decay) for groups in steps]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ class Counting(ItemTable):
     def init(self, split: Split, seed: int) -> dict[str, Tensor]:
         return {"rounds": torch.zeros((), dtype=torch.int64), "positives": torch.zeros((), dtype=torch.int64)}
 
-    def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
+    def broadcast(self, own: dict[str, Tensor], state: State, chosen: Tensor) -> dict[str, Tensor]:
         return {"so far": own["rounds"]}
 
     def client(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -31,16 +33,14 @@ class Counting(ItemTable):
         assert work.score(work.positives).shape == work.positives.shape
         return {"count": work.count}
 
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
-        assert sum(name.endswith("/count") for name in sums.uploads) == 1
-        total = next(value for name, value in sums.uploads.items() if name.endswith("/count"))
-        return {"rounds": own["rounds"] + 1, "positives": own["positives"] + total}
+    def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+        return {"rounds": own["rounds"] + 1, "positives": own["positives"] + uploads["count"]}
 
 
 class TwoTables(Backbone):
     """q_i + d_i scored by a private vector, where only q is shared: the shape of FedRAP."""
 
-    private = ("w",)
+    owners: ClassVar = {"w": "user"}
 
     def __init__(self, dim: int = 6) -> None:
         super().__init__()
@@ -52,13 +52,11 @@ class TwoTables(Backbone):
         return self.w(rows["shared"] + rows["mine"]).squeeze(1)
 
 
-@pytest.mark.parametrize("executor", ["loop", "vectorized"])
+@pytest.mark.parametrize("chunk", [1, 5])
 @pytest.mark.parametrize("where", ["augment", "select", "items", "protect"])
-def test_a_counting_place_works_in_every_position(where: str, executor: str) -> None:
+def test_a_counting_place_works_in_every_position(where: str, chunk: int) -> None:
     split = small_split()
-    result = federate(
-        split, FedMF(4), local=LOCAL, rounds=3, executor=executor, chunk=5, device="cpu", **{where: Counting()}
-    )
+    result = federate(split, FedMF(4), local=LOCAL, rounds=3, chunk=chunk, device="cpu", **{where: Counting()})
     own = result.state.places[where]
     assert int(own["rounds"]) == 3
     assert int(own["positives"]) == 3 * len(split.train.items)
@@ -68,7 +66,7 @@ def test_a_counting_place_works_in_every_position(where: str, executor: str) -> 
         ("up", f"{where}/count"),
     }
     assert (sent["bytes_per_client"] == 8).all() and (sent["clients"] == 13).all()
-    plain = federate(split, FedMF(4), local=LOCAL, rounds=3, executor=executor, chunk=5, device="cpu")
+    plain = federate(split, FedMF(4), local=LOCAL, rounds=3, chunk=chunk, device="cpu")
     assert torch.equal(plain.state.tables["item"], result.state.tables["item"])  # counting changes nothing
 
 
@@ -106,7 +104,7 @@ def test_a_private_table_stays_and_persists(share: float) -> None:
     """Both executors agree; the private table is never in the ledger; clients that sat out keep theirs untouched."""
     split = small_split()
     arguments = {"local": LOCAL, "rounds": 3, "clients_per_round": share, "device": "cpu", "dtype": torch.float64}
-    loop, fast = (federate(split, TwoTables(), executor=e, chunk=4, **arguments) for e in ("loop", "vectorized"))
+    loop, fast = (federate(split, TwoTables(), chunk=chunk, **arguments) for chunk in (1, 4))
     for name, value in fast.state.tensors().items():
         torch.testing.assert_close(value, loop.state.tensors()[name], rtol=0, atol=1e-12)
     assert set(fast.ledger["tensor"]) == {"shared"}

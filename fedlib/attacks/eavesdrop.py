@@ -87,10 +87,10 @@ class Eavesdropper(Place):
         """The inner place's plan."""
         return self.inner.plan(plan)
 
-    def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
+    def broadcast(self, own: dict[str, Tensor], state: State, chosen: Tensor) -> dict[str, Tensor]:
         """The inner place's message; note the model that goes with it."""
         self.received, self.pending = {**state.tables, **state.shared}, []
-        return self.inner.broadcast(own, state)
+        return self.inner.broadcast(own, state, chosen)
 
     def client(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
         """Let the inner place protect the updates, then note them."""
@@ -102,13 +102,17 @@ class Eavesdropper(Place):
             self.pending.append(Seen("server", work.round, (client,), work.ids[k][real], rows, rest, self.received))
         return uploads
 
+    def uploads_held(self, plan: Plan) -> float:
+        """What the inner place holds."""
+        return self.inner.uploads_held(plan)
+
     def collect(self, sums: Sums, seed: int, round: int) -> Sums:
         """What the inner place collects in."""
         return self.inner.collect(sums, seed, round)
 
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+    def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """Let the inner place do its part, then note what the server and the others have."""
-        own = self.inner.server(own, sums, state)
+        own = self.inner.server(own, uploads, sums, state)
         if self.pending:
             means = {
                 name: weighted_mean(torch.zeros_like(delta), delta, sums.weight[name])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,10 @@ from torch.func import functional_call, vmap
 
 from fedlib import rng
 from fedlib.backbones.layers import Dropout
+from fedlib.backbones.meeting import Meeting, Replaces
 from fedlib.data.log import UserItems
 from fedlib.scatter import add_rows_
-from fedlib.server.optimizers import ServerAdam
+from fedlib.server.optimizers import ServerOptimizer
 from fedlib.shapes import (
     Batch,
     Chunk,
@@ -37,16 +39,20 @@ class Backbone(nn.Module):
 
     ======================  ==========================================================================================
     ``tables``             the item tables it reads
-    ``private``            names (or prefixes) of the parameters that never leave the client; the rest is shared
+    ``owners``             whose a parameter is, by its name or a prefix of it: ``"user"`` where every user has its own,
+                           ``"client"`` where every client has, which may be a store of many users; both never leave
+                           the client. What is not named is the ``"server"``'s, sent to all and averaged
     ``steps``              what one local step updates, in order; PFedRec has two entries, all others one
     ``aggregate_items``    how the server averages item tables: ``"uniform"``, ``"size"`` or ``"row"``
     ``aggregate_network``  how it averages the other shared parameters: ``"uniform"`` or ``"size"``
+    ``meeting``            how a vector that was made of an item's stored rows and features meets ``tables``
+                           (:mod:`~fedlib.backbones.meeting`)
     ``user_std``           standard deviation of the initial user vectors
     ``all_items``          True where a client trains on all n items instead of its own and sampled ones
     ``clients_are_stores`` True where a client is a store with the graph of its users, not a user
     ``may_train_in_stores`` True where stores may train it for their users: its loss is the mean cross-entropy of
                            ``forward``, and local training is gradient steps (:mod:`~fedlib.stores.users`)
-    ``server``             how the server steps: None for the mean, or a :class:`~fedlib.server.optimizers.ServerAdam`
+    ``server``             how the server steps: None for the mean, or one of :mod:`~fedlib.server.optimizers`
     ``exchange``           what clients learn of each other through a third party: None, or an
                            :class:`~fedlib.shapes.Exchange`
     ======================  ==========================================================================================
@@ -58,16 +64,17 @@ class Backbone(nn.Module):
     """
 
     tables: dict[str, Table]
-    private: tuple[str, ...] = ()
+    owners: ClassVar[Mapping[str, str]] = {}
     steps: tuple[tuple[str, ...], ...] = (("network", "items"),)
     aggregate_items: str = "uniform"
-    aggregate_network: str = "size"
+    aggregate_network: str = "uniform"
     user_std: float = 0.01
     all_items: bool = False
     clients_are_stores: bool = False
     may_train_in_stores: bool = False
-    server: ServerAdam | None = None
+    server: ServerOptimizer | None = None
     exchange: Exchange | None = None
+    meeting: Meeting = Replaces()
     is_alone: bool = False
 
     def config(self) -> dict[str, Any]:
@@ -81,30 +88,37 @@ class Backbone(nn.Module):
         """The same model with nothing shared: every client trains its own, from the same start (the local-only row)."""
         other = copy.copy(self)
         other.tables = {name: replace(table, owner="client", keep=False) for name, table in self.tables.items()}
-        other.private = tuple(name for name, _ in self.named_parameters())
         other.exchange = None
         other.is_alone = True
         return other
 
+    def owner(self, name: str) -> str:
+        """Whose parameter ``name`` is: "server", "client" or "user"."""
+        for part, owner in self.owners.items():
+            if name == part or name.startswith(part + "."):
+                return owner
+        return "client" if self.is_alone else "server"
+
     def is_private(self, name: str) -> bool:
         """Whether parameter ``name`` never leaves the client."""
-        return any(name == part or name.startswith(part + ".") for part in self.private)
+        return self.owner(name) != "server"
+
+    def is_vector(self, name: str) -> bool:
+        """Whether parameter ``name`` is no layer's: a vector that is drawn anew for each of its owners."""
+        return not isinstance(self.get_submodule(name.rpartition(".")[0]), nn.Linear)
 
     def n_parameters(self, n_items: int, n_users: int = 1) -> int:
         """Learnable numbers of one client's model; FedMR's Table 5 counts the user vectors of all ``n_users``."""
         tables = sum(n_items * table.dim for table in self.tables.values())
-        return tables + sum(
-            p.numel() * (n_users if self.is_per_user(name) else 1) for name, p in self.named_parameters()
-        )
+        users = {
+            name: n_users if self.is_vector(name) and self.owner(name) == "user" else 1
+            for name, _ in self.named_parameters()
+        }
+        return tables + sum(p.numel() * users[name] for name, p in self.named_parameters())
 
-    def is_per_user(self, name: str) -> bool:
-        """Whether every user has a parameter ``name`` of its own, also where the clients are stores."""
-        return name.startswith("user")
-
-    def is_of_user(self, name: str) -> bool:
-        """Whether each user of a store has a parameter ``name``: what is private, or was before all was."""
-        parts = type(self).private if self.is_alone else self.private
-        return any(name == part or name.startswith(part + ".") for part in parts)
+    def group(self, name: str) -> str:
+        """The group of parameters that ``name`` belongs to; each group has a rate of its own."""
+        return "network"
 
     def dropouts(self) -> dict[str, Dropout]:
         """The dropout sites by module name."""
@@ -118,18 +132,38 @@ class Backbone(nn.Module):
         """Initial value of parameter ``name`` in its own shape, or (K, shape) for the given ``clients``.
 
         Layers follow U(-1/sqrt(fan_in), 1/sqrt(fan_in)) and start alike on all clients;
-        user vectors are drawn for each client from N(0, user_std^2).
+        vectors are drawn for each of their owners from N(0, user_std^2).
         """
         shape = self.get_parameter(name).shape
         index = torch.arange(shape.numel())
         stream = rng.key(seed, "init " + name)
-        if self.is_per_user(name):
+        if self.is_vector(name):
             who = torch.zeros(1, dtype=torch.int64) if clients is None else clients
             draw = rng.normal(stream, who[:, None], index[None, :]) * self.user_std
             return draw.reshape(shape if clients is None else (len(who), *shape))
         fan_in = self.get_parameter(name.rpartition(".")[0] + ".weight").shape[1]
         draw = ((rng.uniform(stream, index) * 2 - 1) / math.sqrt(fan_in)).reshape(shape)
         return draw if clients is None else draw.expand(len(clients), *shape)
+
+    @property
+    def reads(self) -> dict[str, Table]:
+        """The tables ``forward`` sees rows of: those that are stored, unless items are read otherwise."""
+        return self.tables
+
+    mixes: bool = False  # whether what is read of an item is more than its row, and depends on the items of a client
+
+    @property
+    def prepares(self) -> bool:
+        """Whether clients work anything out from their own items before they train or score."""
+        return type(self).prepare is not Backbone.prepare
+
+    def encode_rows(self, params: dict[str, Tensor], rows: Rows) -> Rows:
+        """The part of :meth:`read` that depends on no private parameter, row by row; rows (K, R, ...)."""
+        return rows
+
+    def read(self, params: dict[str, Tensor], rows: Rows, own: Tensor | None, encoded: Rows | None = None) -> Rows:
+        """What ``forward`` sees of the stored ``rows`` (K, R, ...)."""
+        return rows
 
     def prepare(
         self, params: dict[str, Tensor], tables: dict[str, Tensor], positives: Tensor, count: Tensor, items: Tensor
@@ -154,7 +188,7 @@ class Backbone(nn.Module):
 
         params: (U, ...) where every user has its own, else the store's one copy; rows (R, d).
         """
-        of_user = {name: self.is_of_user(name) for name in params}
+        of_user = {name: self.owner(name) == "user" for name in params}
         own = {name: p[pairs.user] if of_user[name] else p for name, p in params.items()}
         masks = {name: mask[:, None] for name, mask in pairs.masks.items()}  # one item a pair
 
@@ -170,6 +204,10 @@ class Backbone(nn.Module):
     ) -> Trained:
         """The local training of K clients: gradient steps, unless a method has a way of its own."""
         return descend(params, rows)
+
+    def penalised(self, loss: Tensor, gradients: RowGradients, rows: Rows, batch: Batch) -> tuple[Tensor, RowGradients]:
+        """The loss (K,) and the gradients of the stored ``rows`` (K, R, d) with what a method adds to the data's."""
+        return loss, gradients
 
     def logits(self, params: dict[str, Tensor], rows: Rows, masks: dict[str, Tensor] | None = None) -> Tensor:
         """Score ``rows`` (K, N, d) with the stacked ``params`` (K, ...) of K clients: (K, N)."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from fedlib.backbones.base import Backbone
 from fedlib.errors import InputError
-from fedlib.server.optimizers import ServerAdam
+from fedlib.server.optimizers import GradientAdam
 from fedlib.shapes import Descend, Rows, Table, Trained, real_of
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class FCFALS(Backbone):
     System*, arXiv:1901.09888, 2019; the objective is that of Hu, Koren and Volinsky, ICDM 2008.
     """
 
-    private = ("user",)
+    owners: ClassVar = {"user": "user"}
     all_items = True
 
     def __init__(self, dim: int = 32, *, alpha: float = 4.0, l2: float = 10.0, std: float = 0.1) -> None:
         super().__init__()
         self.dim, self.alpha, self.l2, self.std = dim, alpha, l2, std
         self.tables = {"item": Table(dim, std)}
-        self.server = ServerAdam(l2=l2)
+        self.server = GradientAdam(l2=l2)
         self.user_std = std
         self.user = nn.Parameter(torch.empty(dim, device="meta"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from fedlib.backbones.base import Backbone
@@ -22,8 +24,9 @@ class FedAvg(Backbone):
     Algorithm 1; Li et al., arXiv:2410.08478v2, section 4.1 and Table 5.
     """
 
-    private = ("score",)
+    owners: ClassVar = {"score": "user"}
     aggregate_items = "size"
+    aggregate_network = "size"
     may_train_in_stores = True
 
     def __init__(self, dim: int = 64, *, std: float = 0.1) -> None:
@@ -53,6 +56,7 @@ class FCF(FedAvg):
     """
 
     aggregate_items = "uniform"
+    aggregate_network = "uniform"
 
     def default_lr_items(self, lr: float, *, n_items: int, n_clients: int, optimizer: str) -> float:
         """n lr for SGD, lr for Adam, whose steps do not shrink with the gradient."""

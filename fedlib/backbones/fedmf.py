@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ class FedMF(Backbone):
     Source: Chai, Wang, Chen and Yang, *Secure Federated Matrix Factorization*, IEEE Intelligent Systems 36(5), 2021.
     """
 
-    private = ("user",)
+    owners: ClassVar = {"user": "user"}
     may_train_in_stores = True
 
     def __init__(self, dim: int = 32, *, std: float = 0.1) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,7 @@ from fedlib.backbones import tower
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.layers import hidden_layers
 from fedlib.backbones.linear import linear_backwards, linear_scores
+from fedlib.backbones.meeting import IsAdded
 from fedlib.shapes import Batch, Gradients, RankOne, RowGradients, Rows, Table
 
 
@@ -30,8 +33,10 @@ class FedNCF(Backbone):
     He et al., *Neural Collaborative Filtering*, WWW 2017.
     """
 
-    private = ("user", "user_gmf")
+    owners: ClassVar = {"user": "user", "user_gmf": "user"}
     aggregate_items = "row"
+    aggregate_network = "size"
+    meeting = IsAdded()
     may_train_in_stores = True
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,8 +55,9 @@ class FedPerGNN(Backbone):
     Communications 13:3091, 2022.
     """
 
-    private = ("user",)
+    owners: ClassVar = {"user": "user"}
     aggregate_items = "size"
+    aggregate_network = "size"
     may_train_in_stores = True
     history: Tensor
     size: Tensor

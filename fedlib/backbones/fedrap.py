@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.linear import head_gradients
+from fedlib.backbones.meeting import IsSum
 from fedlib.errors import InputError
 from fedlib.scatter import add_columns_
-from fedlib.shapes import Batch, Gradients, RowGradients, Rows, Table
+from fedlib.shapes import Batch, Gradients, RankOne, RowGradients, Rows, Table
 
 RAMPS = ("tanh", "constant")
 
@@ -38,7 +40,8 @@ class FedRAP(Backbone):
     Source: Li, Long and Zhou, *Federated Recommendation with Additive Personalization*, ICLR 2024, Eq. 1 to 4.
     """
 
-    private = ("score",)
+    owners: ClassVar = {"score": "user"}
+    meeting = IsSum("common", "personal")
 
     def __init__(
         self, dim: int = 32, *, lam: float = 0.1, mu: float = 0.1, ramp: str = "tanh", std: float = 1.0
@@ -65,21 +68,31 @@ class FedRAP(Backbone):
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
     ) -> tuple[Tensor, Gradients, RowGradients]:
-        """Closed form. The cross-entropy reaches both parts alike; a_i is the share of the batch's samples on row i."""
+        """Those of the cross-entropy, in closed form: it reaches both parts alike."""
+        loss, head, both = head_gradients(params, rows["personal"] + rows["common"], batch)
+        return loss, head, {"personal": both, "common": both}
+
+    def penalised(self, loss: Tensor, gradients: RowGradients, rows: Rows, batch: Batch) -> tuple[Tensor, RowGradients]:
+        """With both penalties, which act on the stored rows; a_i is the share of the batch's samples on row i."""
         personal, common = rows["personal"], rows["common"]  # (K, R, d)
-        loss, head, both = head_gradients(params, personal + common, batch)
         lam, mu = self.penalties(batch.round)
         if lam == mu == 0:
-            return loss, head, {"personal": both, "common": both}
-        a = add_columns_(torch.zeros_like(personal[:, :, 0]), batch.local, batch.weights) / self.dim  # (K, R)
+            return loss, gradients
+        a = add_columns_(torch.zeros_like(personal[:, :, 0]), batch.local, batch.weights) / personal.shape[2]  # (K, R)
         apart = personal - common
         pushed, shrunk = apart * (a * (2 * lam))[:, :, None], common.sign().mul_((a * mu)[:, :, None])
         loss = loss - inner(pushed, apart) / 2 + inner(shrunk, common)
-        left, right = both.left[:, :, None], both.right[:, None, :]
-        to_common = shrunk.add_(pushed).addcmul_(left, right)
-        return loss, head, {"personal": pushed.neg_().addcmul_(left, right), "common": to_common}
+        to_common = add_(shrunk.add_(pushed), gradients["common"])
+        return loss, {"personal": add_(pushed.neg_(), gradients["personal"]), "common": to_common}
 
 
 def inner(x: Tensor, y: Tensor) -> Tensor:
     """The sums of x y over all but the first dimension, (K,); as products of rows they need no memory of their own."""
     return torch.bmm(x.flatten(1)[:, None], y.flatten(1)[:, :, None]).flatten()
+
+
+def add_(x: Tensor, gradient: Tensor | RankOne) -> Tensor:
+    """x (K, R, d) plus a gradient, in its place."""
+    if isinstance(gradient, RankOne):
+        return x.addcmul_(gradient.left[:, :, None], gradient.right[:, None, :])
+    return x.add_(gradient)

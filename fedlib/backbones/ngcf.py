@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -83,8 +84,9 @@ class FedNGCF(Backbone):
     FedGDVE (arXiv:2509.11196), which leaves all but FedAvg open.
     """
 
-    private = ("user",)
+    owners: ClassVar = {"user": "user"}
     aggregate_items = "size"
+    aggregate_network = "size"
     clients_are_stores = True
 
     def __init__(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,7 @@ class PFedRec(Backbone):
     Source: Zhang et al., *Dual Personalization on Federated Recommendation*, IJCAI 2023.
     """
 
-    private = ("score",)
+    owners: ClassVar = {"score": "user"}
     steps = (("network",), ("items",))
     may_train_in_stores = True
 

@@ -100,5 +100,5 @@ def start_values(model: FedNGCF, n_users: int, n_items: int, seed: int, device: 
     """What a federation starts from: user vectors (m, d), item vectors (n, d) and the layers' weights."""
     values = ItemTable().tables(model, n_items, seed)
     for name, _ in model.named_parameters():
-        values[name] = model.initial(name, seed, torch.arange(n_users) if model.is_per_user(name) else None)
+        values[name] = model.initial(name, seed, torch.arange(n_users) if model.owner(name) == "user" else None)
     return {name: value.to(device, torch.float32).requires_grad_() for name, value in values.items()}

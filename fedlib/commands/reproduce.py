@@ -36,7 +36,7 @@ from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.privacy import PRIVACY
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
 from fedlib.run import rates as settings
-from fedlib.run.arguments import named, plain
+from fedlib.run.identity import identity
 from fedlib.run.result import Result
 
 TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, VARIANTS)}
@@ -142,7 +142,7 @@ def split_of(options: RunOptions) -> Split:
 
 def protected(cell: Cell) -> Row:
     """The part of the rates' setting that says under which protection they are chosen, where they are."""
-    return {"protect": named(cell.protect)} if cell.grid and cell.grid.protected and cell.protect else {}
+    return {"protect": identity(cell.protect)} if cell.grid and cell.grid.protected and cell.protect else {}
 
 
 def table_of(options: ReproduceOptions) -> Path:
@@ -173,8 +173,8 @@ def answers(row: Row, options: RunOptions, cell: Cell, rates: dict[str, tuple[fl
 
 def circumstances(cell: Cell) -> Row:
     """What a row says of a cell's protection and faults; nothing where there are none."""
-    protect = {} if cell.protect is None else {"protect": named(cell.protect)}
-    return protect if cell.faults is None else protect | {"faults": plain(cell.faults)}
+    protect = {} if cell.protect is None else {"protect": identity(cell.protect)}
+    return protect if cell.faults is None else protect | {"faults": identity(vars(cell.faults))}
 
 
 def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None) -> Row:

@@ -28,7 +28,7 @@ from fedlib.data.interactions import Split
 from fedlib.errors import DivergedError, InputError
 from fedlib.evaluation.metrics import METRICS
 from fedlib.places import Place
-from fedlib.run.arguments import named
+from fedlib.run.identity import identity
 from fedlib.run.rates import Row, read_table, same
 
 
@@ -65,7 +65,7 @@ def search(
     """Try the grid and, while its largest value is the best, the next higher one; returns the finished row."""
     bound, bound_items = GROWTH * lrs[-1], GROWTH * items[-1] if items else 0.0
     key = setting(options, split, backbone) | {"metric": options.metric}
-    row = start(options.table, key if protect is None else key | {"protect": named(protect)})
+    row = start(options.table, key if protect is None else key | {"protect": identity(protect)})
     while True:
         for lr in lrs:
             for lr_items in items or [item_rule(options, split, backbone, lr)]:

@@ -48,6 +48,10 @@ class Dataset:
     given_test: UserItems | None = None
     notes: tuple[str, ...] = ()
 
+    def identity(self) -> str:
+        """What tells it from other data."""
+        return f"{self.name} {self.sha256}"
+
     def __repr__(self) -> str:
         size = f"{self.n_users:,} users, {self.n_items:,} items, {len(self.interactions.items):,} interactions"
         return f"Dataset({self.name}: {size})"

@@ -32,7 +32,7 @@ class UserItems:
     @classmethod
     def from_pairs(cls, users: Tensor, items: Tensor, n_users: int) -> UserItems:
         """Group (nnz,) pairs by user; the order inside a user is the order of the pairs."""
-        indptr = torch.zeros(n_users + 1, dtype=torch.int64)
+        indptr = torch.zeros(n_users + 1, dtype=torch.int64, device=users.device)
         torch.cumsum(torch.bincount(users, minlength=n_users), 0, out=indptr[1:])
         return cls(indptr, items[torch.argsort(users, stable=True)])
 
@@ -82,6 +82,12 @@ class UserItems:
     def where(self, keep: Tensor) -> UserItems:
         """The interactions marked in ``keep`` (nnz,) bool; no user is removed."""
         return UserItems.from_pairs(self.users[keep], self.items[keep], self.n_users)
+
+    def only(self, users: Tensor) -> UserItems:
+        """The lists of ``users`` (K,) alone; no user is removed, the others have none."""
+        kept = torch.zeros(self.n_users, dtype=torch.bool, device=self.indptr.device)
+        kept[users] = True
+        return self.where(kept[self.users])
 
     def of_users(self, users: Tensor) -> UserItems:
         """The lists of ``users`` (K,) in that order, as users 0 .. K-1."""

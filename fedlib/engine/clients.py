@@ -14,12 +14,11 @@ from fedlib.backbones.base import Backbone
 from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
 from fedlib.engine.cohort import AllItems, LocalRows, build
-from fedlib.engine.reading import prepared_params, received_rows
+from fedlib.engine.reading import fixed_rows, prepared_params, received_rows
 from fedlib.engine.received import Received
 from fedlib.engine.state import State
 from fedlib.engine.training import LocalTraining, train
 from fedlib.server.ledger import Ledger
-from fedlib.server.sums import Sums, client_weights
 from fedlib.shapes import Chunk, Trained, Upload, Work
 
 
@@ -28,12 +27,12 @@ class Clients(Protocol):
     (:class:`~fedlib.stores.clients.StoreClients`) or a model a user (:class:`~fedlib.stores.users.StoreUsers`).
 
     ``length`` is each client's number of samples. A round begins with what the ``chosen`` clients do before any
-    training. Then a group of K of them receives its :class:`Work`, trains on it (``work`` then holds what each is about
-    to send), and keeps what never leaves it. :func:`send` does the rest.
+    training. Then a group of K of them receives its :class:`Work`, with the state ``given`` to them, trains on it
+    (``work`` then holds what each is about to send), and keeps what never leaves it.
     """
 
     @property
-    def backbone(self) -> Backbone: ...
+    def model(self) -> Backbone: ...
     @property
     def local(self) -> LocalTraining: ...
     @property
@@ -41,8 +40,8 @@ class Clients(Protocol):
     @property
     def seed(self) -> int: ...
     def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None: ...
-    def receive(self, state: State, group: Tensor, t: int) -> Any: ...
-    def train(self, state: State, work: Any) -> Any: ...
+    def receive(self, given: State, group: Tensor, t: int) -> Any: ...
+    def train(self, work: Any) -> Any: ...
     def keep(self, state: State, trained: Any, t: int) -> None: ...
 
 
@@ -50,7 +49,7 @@ class Clients(Protocol):
 class UserClients:
     """One client a user, as far as they stay the same from round to round; ``local`` leaves nothing open."""
 
-    backbone: Backbone
+    model: Backbone
     local: LocalTraining
     train_items: UserItems
     length: Tensor
@@ -60,41 +59,41 @@ class UserClients:
 
     def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None:
         """Open a version of the tables whose rows clients keep, and let clients learn of each other's where they do."""
-        for name, kept in state.kept.items():
-            kept.open_version(t, state.tables[name])
-        if self.backbone.exchange is not None and len(chosen):
+        open_versions(state, t)
+        if self.model.exchange is not None and len(chosen):
             edges = self.train_items.users, self.train_items.items, state.n_items
-            for sent in self.backbone.exchange.learn(
-                state.third_party, state.held, state.private, chosen, *edges, state.round
-            ):
+            news = self.model.exchange.learn(state.third_party, state.held, state.private, chosen, *edges, t)
+            for sent in news:
                 ledger.record_ragged(t + 1, *sent)
 
-    def receive(self, state: State, group: Tensor, t: int) -> Work:
+    def receive(self, given: State, group: Tensor, t: int) -> Work:
         """K clients with their positives and the model they were sent."""
         stream = rng.key(self.seed, "negatives", t)
-        model = Received(state, self.backbone, group, self.train_items, self.sampler, self.local.negatives, stream)
+        model = Received(given, self.model, group, self.train_items, self.sampler, self.local.negatives, stream)
         items, count = self.train_items.padded(group)
         return Work(t, self.seed, group, items, count, model.score, model=model, owned=items, owned_count=count,
-                    positions=self.train_items.places(group))  # fmt: skip
+                    positions=self.train_items.places(group), given=given)  # fmt: skip
 
-    def train(self, state: State, work: Work) -> tuple[Chunk, Trained]:
+    def train(self, work: Work) -> tuple[Chunk, Trained]:
         """Draw negatives and train."""
+        given = work.given
         work.reorder(work.count.argsort(stable=True))  # as the chunk is
         chunk = build(
             work.clients, work.positives, work.count, sampler=self.sampler,
-            negatives=0 if self.backbone.all_items else self.local.negatives, slots=self.slots,
+            negatives=0 if self.model.all_items else self.local.negatives, slots=self.slots,
             stream=rng.key(self.seed, "negatives", work.round),
         )  # fmt: skip
         chunk = flip_labels(chunk, work.flipped)
-        params = prepared_params(state, self.backbone, chunk.clients, chunk.ids, self.train_items)
-        rows = received_rows(state, chunk.clients, chunk.ids)
+        params = prepared_params(given, self.model, chunk.clients, chunk.ids, self.train_items)
+        rows = received_rows(given, chunk.clients, chunk.ids)
 
         def descend(params: dict[str, Tensor], rows: dict[str, Tensor]) -> Trained:
-            return train(self.backbone, params, rows, chunk, self.local, seed=self.seed, round=work.round)
+            fixed = fixed_rows(given, chunk.ids)
+            return train(self.model, params, rows, chunk, self.local, seed=self.seed, round=work.round, fixed=fixed)
 
-        trained = self.backbone.train_clients(copies(params), copies(rows), chunk, descend)
-        make_upload(state, work, chunk, trained, params, rows)
-        work.score = partial(work.received.score_trained, chunk, trained)
+        trained = self.model.train_clients(copies(params), copies(rows), chunk, descend)
+        make_upload(given, work, chunk, trained, params, rows)
+        work.trained = partial(work.received.score_trained, chunk, trained)
         return chunk, trained
 
     def keep(self, state: State, trained: tuple[Chunk, Trained], t: int) -> None:
@@ -103,6 +102,12 @@ class UserClients:
         for name, value in state.private.items():
             value[chunk.clients] = result.params[name]
         keep_tables(state, chunk, result, t)
+
+
+def open_versions(state: State, t: int) -> None:
+    """Remember the tables that the clients of round t receive, where clients keep rows of them."""
+    for name, kept in state.kept.items():
+        kept.open_version(t, state.tables[name])
 
 
 def flip_labels(chunk: Chunk, flipped: Tensor) -> Chunk:
@@ -114,17 +119,15 @@ def flip_labels(chunk: Chunk, flipped: Tensor) -> Chunk:
 
 
 def make_upload(
-    state: State, work: Upload, chunk: Chunk, trained: Trained, params: dict[str, Tensor],
-    rows: dict[str, Tensor],
-) -> None:  # fmt: skip
+    given: State, work: Upload, chunk: Chunk, trained: Trained, params: dict[str, Tensor], rows: dict[str, Tensor]
+) -> None:
     """Write into ``work`` what K clients are about to send: how far they are from the ``params`` and ``rows`` they
     received. The memory of ``rows`` is used for that."""
-    update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in state.tables}
-    update |= {name: trained.params[name] - params[name] for name in state.shared}
-    work.update = update
+    work.update = {name: torch.sub(trained.rows[name], rows[name], out=rows[name]) for name in given.tables}
+    work.update |= {name: trained.params[name] - params[name] for name in given.shared}
     work.clients, work.ids, work.real = chunk.clients, chunk.ids, chunk.real_rows
     work.size, work.loss = chunk.count.to(trained.loss.dtype), trained.loss
-    work.tables, work.n_items = tuple(state.tables), state.n_items
+    work.tables, work.n_items = tuple(given.tables), given.n_items
 
 
 def keep_tables(state: State, chunk: Chunk, result: Trained, t: int) -> None:
@@ -134,18 +137,6 @@ def keep_tables(state: State, chunk: Chunk, result: Trained, t: int) -> None:
         table[chunk.clients[:, None].expand_as(chunk.ids)[real], chunk.ids[real]] = result.rows[name][real]
     for name, kept in state.kept.items():
         kept.write(chunk.clients, chunk.ids, real, result.rows[name], t)
-
-
-def send(backbone: Backbone, state: State, upload: Upload, sums: Sums) -> None:
-    """Add the updates of K clients to what takes them, weighted as the ``backbone`` says."""
-    for name in state.tables:
-        rule = backbone.aggregate_items
-        weight = client_weights(rule, upload.size)
-        sums.add_table(name, upload.ids, upload.real, upload.update[name], weight, by_row=rule == "row")
-    for name in state.shared:
-        sums.add_parameter(name, upload.update[name], client_weights(backbone.aggregate_network, upload.size))
-    sums.loss += float(upload.loss.sum())
-    sums.clients += len(upload.clients)
 
 
 def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

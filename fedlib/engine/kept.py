@@ -64,6 +64,11 @@ class KeptRows:
         place, known = self._find(clients, items)
         return torch.where(known[:, :, None], self.rows[place], self._server_rows(clients, items))
 
+    def own(self, clients: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of items (K, C) each client has a copy of its own of, (K, C), and these copies (M, d)."""
+        place, known = self._find(clients, items)
+        return known, self.rows[place[known]]
+
     def _server_rows(self, clients: Tensor, items: Tensor) -> Tensor:
         version = self.version[clients]
         if bool((version == version[0]).all()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,16 +13,19 @@ from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
 from fedlib.engine.cohort import draw_negatives
 from fedlib.engine.reading import (
+    RowsOf,
+    client_rows,
+    fixed_rows,
     prepared,
     prepared_params,
-    prepares,
+    read_rows,
     received_params,
     received_rows,
     score,
 )
 from fedlib.engine.state import State
 from fedlib.errors import InputError
-from fedlib.shapes import Chunk, Trained, find
+from fedlib.shapes import Chunk, Rows, Trained, find
 
 Values = dict[str, Tensor]
 
@@ -34,7 +38,7 @@ class Received:
     """
 
     state: State
-    backbone: Backbone
+    model: Backbone
     clients: Tensor
     own: UserItems
     sampler: NegativeSampler
@@ -47,11 +51,14 @@ class Received:
 
     def score(self, items: Tensor) -> Tensor:
         """Logits (K, C) for items (K, C)."""
-        return score(self.state, self.backbone, self.clients, items, self.own, personal=False)
+        return score(self.state, self.model, self.clients, items, self.own, personal=False)
 
     def vectors(self, items: Tensor) -> Tensor:
-        """The vectors (K, C, d) of items (K, C), of a model with one item table."""
-        return received_rows(self.state, self.clients, items)[only_table(self.backbone)]
+        """The vectors (K, C, d) that are read of items (K, C), of a model that reads one table."""
+        params = received_params(self.state, self.clients)
+        with torch.no_grad():
+            rows = client_rows(self.state, self.model, params, self.clients, items, self.own, personal=False)
+        return rows[only_table(self.model)]
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         r"""Logits (K, J) for vectors (J, d) that stand where an item's would: :math:`W_g(u, p_j)` of FedSLLM's Eq. 9.
@@ -60,12 +67,12 @@ class Received:
         the private score function for PFedRec. For FedPerGNN the vector is an item without neighbours that nobody has,
         so :math:`\tilde q = e_j`.
         """
-        table = only_table(self.backbone)
+        table = only_table(self.model)
         nobodys = torch.full((len(self.clients), len(vectors)), -1, device=self.clients.device)
-        params = prepared_params(self.state, self.backbone, self.clients, nobodys, self.own)
-        like = (self.state.tables | self.state.own_tables)[table]
+        params = prepared_params(self.state, self.model, self.clients, nobodys, self.own)
+        like = next(iter((self.state.tables | self.state.own_tables).values()))
         with torch.no_grad():
-            return self.backbone.logits(params, {table: vectors.to(like).expand(len(self.clients), -1, -1)})
+            return self.model.logits(params, {table: vectors.to(like).expand(len(self.clients), -1, -1)})
 
     def features(self, items: Tensor) -> Tensor:
         """x_i = [p_u; q_i] for items (K, C), or q_i where the model has no user vector: (K, C, f)."""
@@ -87,43 +94,48 @@ class Received:
 
     def logits(self, values: Values, items: Tensor) -> Tensor:
         """Logits (K, C) for items (K, C) with other :meth:`values`, as a function that can be differentiated."""
-        tables = {name: values[name] for name in self.backbone.tables}
+        tables = {name: values[name] for name in self.model.tables}
         params = {name: value for name, value in values.items() if name not in tables}
-        if prepares(self.backbone):
-            params = prepared(self.state, self.backbone, params, tables, self.clients, items, self.own)
-        rows = {name: gathered(table, items) for name, table in tables.items()}
-        return self.backbone.logits(params, rows)
+        return self._logits(params, partial(rows_of, tables), tables, items)
 
     def score_trained(self, chunk: Chunk, trained: Trained, items: Tensor) -> Tensor:
         """Logits (K, C) of the ``trained`` model for items (K, C); rows it has not touched are those received."""
-        place = find(chunk.ids, chunk.n_rows, items)
-        touched, at = (place >= 0)[:, :, None], place.clamp(min=0)
-        rows = received_rows(self.state, self.clients, items)
-        rows = {name: torch.where(touched, gathered(trained.rows[name], at), row) for name, row in rows.items()}
+
+        def tuned(wanted: Tensor) -> Rows:
+            place = find(chunk.ids, chunk.n_rows, wanted)
+            touched, at = (place >= 0)[:, :, None], place.clamp(min=0)
+            rows = received_rows(self.state, self.clients, wanted)
+            return {name: torch.where(touched, gathered(trained.rows[name], at), row) for name, row in rows.items()}
+
         params = {name: trained.params[name] for name in (*self.state.private, *self.state.shared)}
+        every = torch.arange(self.state.n_items, device=items.device).expand(len(items), -1)
         with torch.no_grad():
-            if prepares(self.backbone):
-                tables = {name: self.tuned(name, chunk, trained) for name in self.backbone.tables}
-                params = prepared(self.state, self.backbone, params, tables, self.clients, items, self.own)
-            return self.backbone.logits(params, rows)
+            tables = dict(tuned(every)) if self.model.prepares else {}
+            return self._logits(params, tuned, tables, items)
 
-    def tuned(self, name: str, chunk: Chunk, trained: Trained) -> Tensor:
-        """The whole item table ``name`` of each client after training, (K, n, d)."""
-        k, n = len(self.clients), self.state.n_items
-        ids = torch.where(chunk.real_rows, chunk.ids, n)  # padding goes to a row that is cut off
-        table = torch.cat([self.values()[name], trained.rows[name].new_zeros(k, 1, trained.rows[name].shape[2])], 1)
-        return table.scatter_(1, ids[:, :, None].expand_as(trained.rows[name]), trained.rows[name])[:, :n]
+    def _logits(self, params: Values, stored: RowsOf, tables: Values, items: Tensor) -> Tensor:
+        """Scores of items (K, C) whose stored rows ``stored`` gives; ``tables`` (K, n, d) are these of all items."""
+        lists = self.own.padded(self.clients)
+        if self.model.prepares:
+            params = prepared(self.state, self.model, params, tables, self.clients, items, self.own)
+        fixed = partial(fixed_rows, self.state)
+        return self.model.logits(params, read_rows(self.model, params, stored, fixed, items, *lists))
 
 
-def only_table(backbone: Backbone) -> str:
-    """The name of the backbone's item table. Raises InputError where it reads more than one."""
-    if len(backbone.tables) > 1:
-        names = " and ".join(backbone.tables)
+def only_table(model: Backbone) -> str:
+    """The name of the one item table that is read. Raises InputError where the model reads more than one."""
+    if len(model.reads) > 1:
+        names = " and ".join(model.reads)
         raise InputError(
-            f"{type(backbone).__name__} reads {len(backbone.tables)} item tables ({names}), and this selector needs "
+            f"{type(model).__name__} reads {len(model.reads)} item tables ({names}), and this selector needs "
             "the one vector of an item: choose a backbone with one table."
         )
-    return next(iter(backbone.tables))
+    return next(iter(model.reads))
+
+
+def rows_of(tables: Values, items: Tensor) -> Rows:
+    """Rows (K, C, d) of K clients' tables (K, n, d) for items (K, C)."""
+    return {name: gathered(table, items) for name, table in tables.items()}
 
 
 def gathered(table: Tensor, items: Tensor) -> Tensor:

@@ -13,6 +13,10 @@ from fedlib.data.log import Stores, UserItems
 from fedlib.engine.kept import KeptRows, capacity
 from fedlib.engine.spill import on_disk
 
+GROUPS = (
+    "tables", "shared", "private", "own_tables", "server", "third_party", "held", "guests", "joined", "informed",
+)  # fmt: skip
+
 
 @dataclass
 class State:
@@ -21,12 +25,15 @@ class State:
     tables: the server's item tables (n, d). shared: the server's other parameters.
     private: parameters that live on the clients, (m, ...). own_tables: item tables that live on the clients, (m, n, d).
     Where the clients are J stores, these are (J, ...) and (J, n, d), but what belongs to a user is still (m, ...).
-    kept: locally tuned copies of server tables. places: the state of the loop's four places.
-    server: the moments of the server's optimiser, where it has one. third_party: what a third party knows that helps
-    clients to learn of each other, and held: what they hold of each of their training items from it, (nnz, ...).
-    best: copies of all the others from the best round so far, and ``round``, where a run looks for it.
-    memory: what clients keep for the places, each for itself. cohort: the clients of the round under way, which a
-    checkpoint leaves out.
+    kept: locally tuned copies of server tables. places: the state of the loop's four places, memory: what clients keep
+    for them, each for itself. server: the moments of the server's optimiser, where it has one.
+    third_party: what a third party knows that helps clients to learn of each other, and held: what they hold of each of
+    their training items from it, (nnz, ...).
+    guests: a store's own copies of what belongs to users of other stores, (J, m, ...), by parameter; joined: which
+    edges of the global log each store trains on, (J, E), under "edges".
+    informed: which clients were sent the fixed features, (m,) or (J,), under "fixed".
+    best: copies of all these from the best round so far, and ``round``, where a run looks for it.
+    fixed: the features (n, f) of items; they never change, so neither checkpoints nor ``best`` repeat them.
     """
 
     round: int
@@ -41,7 +48,10 @@ class State:
     held: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    cohort: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    guests: dict[str, Tensor] = field(default_factory=dict)
+    joined: dict[str, Tensor] = field(default_factory=dict)
+    informed: dict[str, Tensor] = field(default_factory=dict)
+    fixed: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -55,9 +65,7 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, e.g. ``tables/item``, ``private/user``, ``kept/item/rows``, ``places/select/counts``."""
-        groups = {"tables": self.tables, "shared": self.shared, "private": self.private, "own_tables": self.own_tables,
-                  "server": self.server, "third_party": self.third_party, "held": self.held,
-                  "best": self.best}  # fmt: skip
+        groups = {name: getattr(self, name) for name in (*GROUPS, "best")}
         groups |= {f"kept/{name}": kept.tensors() for name, kept in self.kept.items()}
         groups |= {f"places/{place}": own for place, own in self.places.items()}
         groups |= {f"memory/{place}": kept for place, kept in self.memory.items()}
@@ -70,7 +78,7 @@ class State:
             return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
 
         self.round = round
-        for name in ("tables", "shared", "private", "own_tables", "server", "third_party", "held"):
+        for name in GROUPS:
             named = getattr(self, name)  # the order of the names stays that of a run that was never interrupted
             named.update({key: tensors[f"{name}/{key}"] for key in named})
         for name, kept in self.kept.items():
@@ -93,45 +101,42 @@ class State:
 
 
 def initial_state(
-    backbone: Backbone,
-    initial: dict[str, Tensor],
-    train: UserItems,
-    n_items: int,
-    negatives: int,
-    *,
-    seed: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    stores: Stores | None = None,
-    own_tables_in: str | Path | None = None,
-) -> State:
-    """The state before the first round, from the ``initial`` item tables (n, d).
+    model: Backbone, initial: dict[str, Tensor], train: UserItems, n_items: int, negatives: int,
+    *, seed: int, dtype: torch.dtype, device: torch.device, stores: Stores | None = None,
+    own_tables_in: str | Path | None = None, fixed: dict[str, Tensor] | None = None, outside: int | None = None,
+) -> State:  # fmt: skip
+    """The state before the first round, from the ``initial`` item tables (n, d) and ``fixed`` features (n, f).
 
-    Tables that live on the clients are files in ``own_tables_in`` where that is given.
-
-    The clients are the users or, where there are any, the ``stores``, which hold their users' vectors.
+    Tables that live on the clients are files in ``own_tables_in`` where that is given. The clients are the users or,
+    where there are any, the ``stores``, which hold their users' vectors; ``outside`` is the number of edges in a global
+    log that stores may train on.
     """
     m = train.n_users
     clients = m if stores is None else stores.n_stores
-    room = capacity(train, negatives, n_items, stores)
-    exchange = backbone.exchange if stores is None else None  # inside a store nobody needs a third party
     initial = {name: table.to(device, dtype) for name, table in initial.items()}
-    served = {name: table for name, table in initial.items() if backbone.tables[name].owner == "server"}
+    served = {name: table for name, table in initial.items() if model.tables[name].owner == "server"}
     own = {
         name: on_disk(table, clients, own_tables_in) if own_tables_in else table.expand(clients, -1, -1).clone()
         for name, table in initial.items()
         if name not in served
     }
-    kept = {name: KeptRows(table, room.to(device)) for name, table in served.items() if backbone.tables[name].keep}
+    room = capacity(train, negatives, n_items, stores).to(device)
+    kept = {name: KeptRows(table, room) for name, table in served.items() if model.tables[name].keep}
     private, shared = {}, {}
-    for name, _ in backbone.named_parameters():
-        if backbone.is_private(name):
-            holders = torch.arange(m if backbone.is_of_user(name) else clients)
-            private[name] = backbone.initial(name, seed, holders).to(device, dtype, copy=True).contiguous()
+    for name, _ in model.named_parameters():
+        if model.is_private(name):
+            holders = torch.arange(m if model.owner(name) == "user" else clients)
+            private[name] = model.initial(name, seed, holders).to(device, dtype, copy=True).contiguous()
         else:
-            shared[name] = backbone.initial(name, seed).to(device, dtype)
-    server = {} if backbone.server is None else backbone.server.memory({**served, **shared})
-    state = State(0, served, shared, private, own, kept, {}, server)
-    if exchange is not None:
-        state.third_party, state.held = exchange.memory(m, len(train.items), private["user"])
+            shared[name] = model.initial(name, seed).to(device, dtype)
+    state = State(0, served, shared, private, own, kept, {}, {})
+    if model.exchange is not None and stores is None:  # inside a store nobody needs a third party
+        state.third_party, state.held = model.exchange.memory(m, len(train.items), private["user"])
+    if fixed:
+        state.fixed = {name: value.to(device, dtype) for name, value in fixed.items()}
+        state.informed = {"fixed": torch.zeros(clients, dtype=torch.bool, device=device)}
+    if outside is not None:
+        of_users = [name for name in private if model.owner(name) == "user"]
+        state.guests = {name: private[name].expand(clients, *private[name].shape).clone() for name in of_users}
+        state.joined = {"edges": torch.zeros(clients, outside, dtype=torch.bool, device=device)}
     return state

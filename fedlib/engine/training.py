@@ -8,8 +8,8 @@ has run out of batches is left out of the step, so that neither weight decay nor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from fedlib import rng
 from fedlib.backbones.layers import Dropout
 from fedlib.engine.optimizers import SGD, Adam
 from fedlib.engine.pace import Pace
-from fedlib.shapes import Batch, Chunk, RankOne, Trained
+from fedlib.shapes import Batch, Chunk, RowGradients, Rows, Trained, real_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ class LocalTraining:
       "unobserved" also for a backbone that shares nothing.
 
     ``lr`` for the network and user vectors (and for a server with an optimiser of its own), ``lr_items`` for item rows
-    (None: the backbone's own rule); both shrink by the factor ``lr_decay`` from round to round.
-    ``step_decay`` shrinks both from one local step to the next, anew in every round, and a client leaves out the rest
-    of its ``epochs`` when the relative change of its mean loss from one epoch to the next falls below ``stop``
-    (:class:`~fedlib.engine.pace.Pace`).
+    (None: the backbone's own rule), ``lr_fusion`` for what items learn beside their rows (None: ``lr``); all shrink by
+    the factor ``lr_decay`` from round to round. ``step_decay`` shrinks them from one local step to the next, anew in
+    every round, and a client leaves out the rest of its ``epochs`` when the relative change of its mean loss from one
+    epoch to the next falls below ``stop`` (:class:`~fedlib.engine.pace.Pace`).
     ``optimizer`` is "sgd" or "adam", ``weight_decay`` an L2 term added to the gradient (as in ``torch.optim``).
     The optimiser is new for every client in every round and acts on the rows the client touches in that round.
     """
@@ -56,6 +58,12 @@ class LocalTraining:
     lr_decay: float = 1.0
     step_decay: float = 1.0
     stop: float = 0.0
+    lr_fusion: float | None = None
+
+    def rates(self, round: int) -> dict[str, float]:
+        """The learning rate of each group of parameters in a round."""
+        given = {"network": self.lr, "items": self.lr_items, "fusion": self.lr_fusion}
+        return {group: (self.lr if rate is None else rate) * self.lr_decay**round for group, rate in given.items()}
 
 
 class Model(Protocol):
@@ -63,40 +71,43 @@ class Model(Protocol):
 
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]: ...
+    @property
+    def mixes(self) -> bool: ...
+    def group(self, name: str) -> str: ...
     def dropouts(self) -> dict[str, Dropout]: ...
+    def penalised(
+        self, loss: Tensor, gradients: RowGradients, rows: Rows, batch: Batch
+    ) -> tuple[Tensor, RowGradients]: ...
     def gradients(
         self, params: dict[str, Tensor], rows: dict[str, Tensor], batch: Batch, wanted: tuple[str, ...]
-    ) -> tuple[Tensor, Mapping[str, Tensor | RankOne], Mapping[str, Tensor | RankOne]]: ...
+    ) -> tuple[Tensor, Mapping[str, Tensor], RowGradients]: ...
 
 
 def train(
-    backbone: Model,
-    params: dict[str, Tensor],
-    rows: dict[str, Tensor],
-    chunk: Chunk,
-    local: LocalTraining,
-    *,
-    seed: int,
-    round: int,
-) -> Trained:
+    model: Model, params: dict[str, Tensor], rows: dict[str, Tensor], chunk: Chunk, local: LocalTraining,
+    *, seed: int, round: int, fixed: Rows | None = None,
+) -> Trained:  # fmt: skip
     """Train K clients on their samples. params (K, ...) and rows (K, R, d) are updated in place.
 
-    The loss is the mean over a client's batches of the mean loss in the batch, measured before the batch's step.
+    ``fixed`` (K, R, f) are features of the rows that nobody trains. The loss is the mean over a client's batches of the
+    mean loss in the batch, measured before the batch's step.
     """
     rule: type[SGD] | type[Adam] = Adam if local.optimizer == "adam" else SGD
-    lr_items = local.lr if local.lr_items is None else local.lr_items
-    shrunk = local.lr_decay**round
-    rates = {"network": local.lr * shrunk, "items": lr_items * shrunk}
-    optimizer = rule({"network": params, "items": rows}, rates, local.weight_decay)
-    dtype = next(iter(rows.values())).dtype
-    pace = Pace(len(chunk.clients), local.step_decay, local.stop, next(iter(rows.values())))
+    like = next(iter(rows.values()))
+    optimizer = rule({**by_group(model, params), "items": rows}, local.rates(round), local.weight_decay)
+    pace = Pace(len(chunk.clients), local.step_decay, local.stop, like)
+    weights = positive_rows(chunk, like.dtype) if model.mixes else None
     for epoch in range(local.epochs):
-        for first, batch in batches(backbone, chunk, local.batch, dtype, seed, round, epoch):
-            own = {name: p[first:] for name, p in params.items()}, {name: q[first:] for name, q in rows.items()}
+        for first, batch in batches(model, chunk, local.batch, like.dtype, seed, round, epoch):
+            if fixed or weights is not None:
+                features = {name: value[first:] for name, value in (fixed or {}).items()}
+                batch = replace(batch, own=None if weights is None else weights[first:], fixed=features)
+            left = {name: p[first:] for name, p in params.items()}, {name: q[first:] for name, q in rows.items()}
             factor = pace.factor(first)
-            for step, wanted in enumerate(backbone.steps):
-                step_loss, network, items = backbone.gradients(*own, batch, wanted)
-                optimizer.step({"network": network, "items": items}, wanted, first, factor)
+            for step, wanted in enumerate(model.steps):
+                step_loss, learnt, items = model.gradients(*left, batch, wanted)
+                step_loss, items = model.penalised(step_loss, items, left[1], batch)
+                optimizer.step({**by_group(model, learnt), "items": items}, wanted, first, factor)
                 if step == 0:
                     pace.note(first, step_loss, (batch.weights > 0).sum(1))
         if not pace.goes_on():
@@ -104,8 +115,24 @@ def train(
     return Trained(params, rows, pace.mean_loss())
 
 
+def by_group(model: Model, named: Mapping[str, T]) -> dict[str, dict[str, T]]:
+    """What is named by parameter, in groups that have a rate each."""
+    groups: dict[str, dict[str, T]] = {"network": {}}
+    for name, value in named.items():
+        groups.setdefault(model.group(name), {})[name] = value
+    return groups
+
+
+def positive_rows(chunk: Chunk, dtype: torch.dtype) -> Tensor:
+    """1 / (a client's positives) for the rows of its positives in this round, 0 for all others, (K, R)."""
+    real = real_of(chunk.local, chunk.count)
+    found = torch.zeros(chunk.ids.shape, dtype=dtype, device=chunk.ids.device)
+    found.scatter_reduce_(1, chunk.local, (chunk.label * real).to(dtype), "amax")
+    return found / found.sum(1, keepdim=True).clamp(min=1)
+
+
 def batches(
-    backbone: Model, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
+    model: Model, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
 ) -> Iterator[tuple[int, Batch]]:
     """One epoch in batches of ``size``: the first client that still has samples, and the batch of it and all after it.
 
@@ -119,7 +146,7 @@ def batches(
         part = slice(first, None), slice(start, start + size)
         left = (chunk.count[first:, None] - start).clamp(max=size)
         real = torch.arange(local[part].shape[1], device=left.device) < left
-        masks = dropout_masks(backbone, chunk.clients[first:], sample[part], seed, round, epoch, dtype)
+        masks = dropout_masks(model, chunk.clients[first:], sample[part], seed, round, epoch, dtype)
         yield first, Batch(local[part], label[part], real / left.to(dtype), masks, round)
 
 
@@ -140,12 +167,12 @@ def shuffled(chunk: Chunk, stream: int) -> Tensor:
 
 
 def dropout_masks(
-    backbone: Model, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
+    model: Model, clients: Tensor, sample: Tensor, seed: int, round: int, epoch: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """Masks (K, B, width) for every dropout site, from each sample's own draws."""
     return {
         f"{name}.mask": rng.dropout(
             site.p, site.width, dtype, rng.key(seed, "dropout:" + name, round, epoch), clients[:, None], sample
         )
-        for name, site in backbone.dropouts().items()
+        for name, site in model.dropouts().items()
     }

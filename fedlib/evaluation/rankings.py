@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from fedlib.backbones.base import Backbone
-from fedlib.backbones.ngcf import FedNGCF
 from fedlib.data.interactions import Split
 from fedlib.data.log import UserItems
-from fedlib.engine.reading import score, score_all
+from fedlib.engine.reading import Encoded, score, score_all
 from fedlib.engine.state import State
 from fedlib.evaluation.metrics import Ranking, rank_all, rank_sampled
 from fedlib.stores.clients import store_scorer
@@ -24,7 +23,7 @@ BLOCK = 64  # clients scored at once: what they read fits a CPU's cache
 Scorer = Callable[[Tensor, Tensor | None], Tensor]
 
 
-def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking]:
+def rankings(state: State, model: Backbone, data: Split) -> dict[str, Ranking]:
     """The ranks of the validation and test items of all users, under the split's protocol.
 
     "loo99": the held-out item among its 99 fixed negatives. "full" and "ratio80": among all items but the user's
@@ -33,18 +32,18 @@ def rankings(state: State, backbone: Backbone, data: Split) -> dict[str, Ranking
     rank = _rank_among_all if data.test_negatives is None else _rank_among_sampled
     held_out = data.valid.counts + data.test.counts
     parts = [
-        rank(data, users, scorer(state, backbone, data, store))
+        rank(data, users, scorer(state, model, data, store))
         for store, users in enumerate(_groups(data))
         if bool((held_out[users] > 0).any())
     ]
     return {which: Ranking.concatenate([part[which] for part in parts]) for which in ("valid", "test")}
 
 
-def exposure(state: State, backbone: Backbone, data: Split, k: int) -> Tensor:
+def exposure(state: State, model: Backbone, data: Split, k: int) -> Tensor:
     """How many users get each item among the ``k`` best of those they have not trained on, (n,)."""
     shown = torch.zeros(data.data.n_items, dtype=torch.int64)
     for store, users in enumerate(_groups(data)):
-        score_items = scorer(state, backbone, data, store)
+        score_items = scorer(state, model, data, store)
         for part in users.split(BLOCK):
             scores = score_items(part, None).cpu()
             seen = data.train.of_users(part)
@@ -53,24 +52,24 @@ def exposure(state: State, backbone: Backbone, data: Split, k: int) -> Tensor:
     return shown
 
 
-def scorer(state: State, backbone: Backbone, data: Split, store: int) -> Scorer:
+def scorer(state: State, model: Backbone, data: Split, store: int) -> Scorer:
     """Logits of users (B,) for items (B, C) or, without, for all n items, (B, n).
 
     Where the clients are stores, the users are those of ``store``.
     """
-    if isinstance(backbone, FedNGCF):
-        return store_scorer(state, backbone, data, store)
+    if model.clients_are_stores:
+        return store_scorer(state, model, data, store)
     if data.stores is not None:
-        return store_users_scorer(state, backbone, data, store)
+        return store_users_scorer(state, model, data, store)
     device = state.device
-    own = data.train.to(device)
+    own, encoded = data.train.to(device), Encoded.of(state, model)
 
     def user_scores(users: Tensor, items: Tensor | None = None) -> Tensor:
         parts = users.to(device).split(BLOCK)
         if items is None:
-            return torch.cat([score_all(state, backbone, part, own) for part in parts])
+            return torch.cat([score_all(state, model, part, own, encoded=encoded) for part in parts])
         blocks = zip(parts, items.to(device).split(BLOCK), strict=True)
-        return torch.cat([score(state, backbone, *block, own) for block in blocks])
+        return torch.cat([score(state, model, *block, own, encoded=encoded) for block in blocks])
 
     return user_scores
 
@@ -104,21 +103,21 @@ def _rank_among_all(data: Split, users: Tensor, score: Scorer) -> dict[str, Rank
     return {"valid": both.only(~is_test), "test": both.only(is_test)}
 
 
-def evaluate(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
+def evaluate(state: State, model: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
     """Metrics of the validation items ("valid HR@10", ...), where there are any, and the test items ("HR@10", ...).
 
     "ties" is the share of test items whose score another candidate has too; saturated scores drive it up.
     """
-    ranked = rankings(state, backbone, data)
+    ranked = rankings(state, model, data)
     valid = ranked["valid"].metrics(ks) if len(data.valid.items) else {}
     named = {f"valid {name}": value for name, value in valid.items()}
     return named | ranked["test"].metrics(ks) | {"ties": ranked["test"].tied_share}
 
 
-def timed_evaluation(state: State, backbone: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
+def timed_evaluation(state: State, model: Backbone, data: Split, ks: tuple[int, ...]) -> dict[str, float]:
     """All metrics of the state, and the seconds they took."""
     start = time.perf_counter()
-    metrics = evaluate(state, backbone, data, ks)
+    metrics = evaluate(state, model, data, ks)
     return metrics | {"seconds_evaluate": time.perf_counter() - start}
 
 

@@ -91,7 +91,8 @@ class SemanticSpace:
             "code_norm_mean": float(length.mean()), "code_norm_max": float(length.max()),
         }  # fmt: skip
 
-    def __repr__(self) -> str:
+    def identity(self) -> str:
+        """What tells it from another, in a result's settings and for a checkpoint."""
         n = len(self.codes)
         told = ", ".join(f"{name}={value}" for name, value in self.trained.items())
         return f"SemanticSpace({self.encoder.name}: {n} items, {told}, codes {digest([], self.codes)[:12]})"

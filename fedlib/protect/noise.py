@@ -81,7 +81,7 @@ class UserLevelDP(Place):
         """Equal weights."""
         return NoisySums(sums.delta, zero_weights(sums), stream=rng.key(seed, "user-level dp", round))
 
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+    def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """Add the noise, and divide by those expected."""
         assert isinstance(sums, NoisySums)
         std = float(own["noise multiplier"]) * self.clip

@@ -156,11 +156,15 @@ class RobustAggregation(Place):
             raise InputError(f"share of the clients that may lie is in [0, 0.5), not {self.share}.")
         return {}
 
+    def uploads_held(self, plan: Plan) -> float:
+        """Those of a round, and a second time while they are put together."""
+        return 2 * plan.cohort
+
     def collect(self, sums: Sums, seed: int, round: int) -> Sums:
         """Every client's update by itself."""
         return SeparateUploads(sums.delta, sums.weight)
 
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+    def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """Put the robust mean where the loop looks for the sums, with a weight of 1."""
         assert isinstance(sums, SeparateUploads)
         stacks = {name: torch.cat(sums.values[name]) for name in sums.delta}

@@ -64,11 +64,15 @@ class SecureAggregation(Place):
             )
         return {"clipped": torch.zeros((), dtype=torch.int64)}
 
+    def uploads_held(self, plan: Plan) -> float:
+        """Those of a round, and a second time while they are put together."""
+        return 2 * plan.cohort
+
     def collect(self, sums: Sums, seed: int, round: int) -> Sums:
         """Every client's update by itself."""
         return Masked(sums.delta, sums.weight, seed=seed, round=round)
 
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+    def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """Run the protocol, and put the sums it gives where the loop looks for them."""
         assert isinstance(sums, Masked)
         needed = self.threshold or 2  # a sum over one client is that client's update

@@ -54,9 +54,10 @@ class TextPrototypes:
         """Who writes the prototypes."""
         return self.model.source
 
-    def __repr__(self) -> str:  # stands in a result's settings and says whether a checkpoint is of the same run
+    def identity(self) -> str:
+        """What tells it from another, in a result's settings and for a checkpoint."""
         told = f"{self.source}, count={self.count}, counts_mean={self.counts_mean}"
-        return f"TextPrototypes({told}, {self.data.name}, {self.space})"
+        return f"TextPrototypes({told}, {self.data.name}, {self.space.identity()})"
 
     def first(self, seed: int) -> PrototypeSet:
         """The prototypes before there is feedback. Raises :class:`InputError` if none can be had."""
@@ -88,8 +89,9 @@ class ClusterPrototypes:
     def __init__(self, space: SemanticSpace, count: int = COUNT) -> None:
         self.space, self.count = space, count
 
-    def __repr__(self) -> str:
-        return f"ClusterPrototypes(count={self.count}, {self.space})"
+    def identity(self) -> str:
+        """What tells it from another, in a result's settings and for a checkpoint."""
+        return f"ClusterPrototypes(count={self.count}, {self.space.identity()})"
 
     def first(self, seed: int) -> PrototypeSet:
         """The centres (J, d) of the codes of the items."""

@@ -60,7 +60,7 @@ def parts(backbone: Backbone, n_items: int) -> tuple[int, int, int]:
     """Numbers in the item tables, in the private user vectors, and in the network."""
     tables = sum(n_items * table.dim for table in backbone.tables.values())
     sizes = {name: p.numel() for name, p in backbone.named_parameters()}
-    user = sum(size for name, size in sizes.items() if backbone.is_per_user(name))
+    user = sum(size for name, size in sizes.items() if backbone.is_vector(name))
     return tables, user, sum(sizes.values()) - user
 
 

@@ -2,90 +2,29 @@
 
 Who is affected is drawn anew in every round, but for the hostile clients, who are the same all along. With faults, even
 with none of them switched on, the server checks every upload before it adds it up
-(:func:`fedlib.protect.robust.refuse`); what it refuses, and why, is in the history.
+(:func:`fedlib.protect.robust.refuse`); what it refuses, and why, is in the history. Faults surround the loop: they say
+who answers and what arrives (:class:`~fedlib.run.network.Unreliable`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fedlib import rng
-from fedlib.engine.state import State
 from fedlib.errors import InputError
 from fedlib.places import Plan
-from fedlib.protect.mechanisms import update_norms
-from fedlib.protect.robust import refuse
 from fedlib.shapes import Upload
 
 ATTACKS = ("sign-flip", "scale", "promote", "label-flip")
 SHARES = ("before", "during", "after", "broken", "stale", "hostile")
 
 
-@dataclass
-class RoundLog:
-    """What went wrong in a round: clients by kind, and the server's reasons for what it refused.
-
-    ``received`` counts the clients that got the model, whatever became of them.
-    """
-
-    received: int = 0
-    before: int = 0
-    during: int = 0
-    after: int = 0
-    late: int = 0
-    reasons: list[str] = field(default_factory=list)
-
-
-class NoFaults:
-    """Clients without any fault, and a server that takes what they send: what a run has where no faults are asked for.
-
-    A round goes through these functions in their order.
-    """
-
-    def plan(self, plan: Plan, n_items: int) -> None:
-        """Raise InputError, in one sentence, for faults that make no sense."""
-
-    def answering(self, chosen: Tensor, seed: int, round: int, log: RoundLog) -> Tensor:
-        """Those of the chosen clients that answer."""
-        return chosen
-
-    def groups(
-        self, groups: Iterator[Tensor], state: State, seed: int, round: int, log: RoundLog
-    ) -> Iterator[tuple[Tensor, State]]:
-        """Each group of clients that finish their training, with the state they train on."""
-        for group in groups:
-            log.received += len(group)
-            if len(group):
-                yield group, state
-
-    def flipped(self, clients: Tensor, seed: int) -> Tensor:
-        """Those of the clients (K,) that train with likes and dislikes exchanged."""
-        return clients[:0]
-
-    def arriving(self, upload: Upload, state: State, seed: int, log: RoundLog) -> None:
-        """Leave in ``upload`` what reaches the server in time and is not refused, as the liars have made it."""
-
-    def remember(self, state: State) -> dict[str, Tensor]:
-        """What the faults of later rounds need to know of this one."""
-        return {}
-
-    def too_few(self, clients: int) -> bool:
-        """Whether a round with so many uploads is skipped."""
-        return False
-
-    def row(self, log: RoundLog) -> dict[str, Any]:
-        """The columns of the round's row of the history."""
-        return {}
-
-
 @dataclass(frozen=True, kw_only=True)
-class Faults(NoFaults):
+class Faults:
     r"""Shares of the clients that fail, and how.
 
     ``before``: never answer. ``during``: fail while they train, so that nothing is kept and nothing sent. ``after``:
@@ -118,7 +57,7 @@ class Faults(NoFaults):
     norm: float | None = None
     least: int = 1
 
-    def plan(self, plan: Plan, n_items: int) -> None:
+    def check(self, plan: Plan, n_items: int) -> None:
         """Raise InputError, in one sentence, for faults that make no sense."""
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
@@ -143,74 +82,6 @@ class Faults(NoFaults):
         """Which of the clients (K,) are hostile, bool."""
         return rng.uniform(rng.key(seed, "hostile"), clients) < self.hostile
 
-    def answering(self, chosen: Tensor, seed: int, round: int, log: RoundLog) -> Tensor:
-        """All but those that fail before anything."""
-        silent = self.drawn("before", seed, round, chosen)
-        log.before += int(silent.sum())
-        return chosen[~silent]
-
-    def groups(
-        self, groups: Iterator[Tensor], state: State, seed: int, round: int, log: RoundLog
-    ) -> Iterator[tuple[Tensor, State]]:
-        """The newest state goes to all but the stale clients, who have that of ``age`` rounds ago."""
-        for group in groups:
-            failing = self.drawn("during", seed, round, group)
-            log.received += len(group)
-            log.during += int(failing.sum())
-            group = group[~failing]
-            behind = self.drawn("stale", seed, round, group) & (round >= self.age)
-            if not bool(behind.all()):
-                yield group[~behind], state
-            if bool(behind.any()):
-                yield group[behind], self.remembered(state)
-
-    def flipped(self, clients: Tensor, seed: int) -> Tensor:
-        """The liars, where that is their attack."""
-        return clients[self.liars(seed, clients)] if self.attack == "label-flip" else clients[:0]
-
-    def remember(self, state: State) -> dict[str, Tensor]:
-        """The models of the last ``age`` rounds, newest first, after another one; nothing where nobody is stale."""
-        if not self.stale:
-            return {}
-        kept = state.places["faults"]
-        now = {f"1/{name}": value.clone() for name, value in {**state.tables, **state.shared}.items()}
-        for name, value in kept.items():
-            old, _, tensor = name.partition("/")
-            if int(old) < self.age:
-                now[f"{int(old) + 1}/{tensor}"] = value
-        return now
-
-    def remembered(self, state: State) -> State:
-        """The state with the server's model of ``age`` rounds ago."""
-        kept = state.places["faults"]
-        old = {name: kept[f"{self.age}/{name}"] for name in (*state.tables, *state.shared)}
-        return replace(
-            state,
-            tables={name: old[name] for name in state.tables},
-            shared={name: old[name] for name in state.shared},
-        )
-
-    def arriving(self, upload: Upload, state: State, seed: int, log: RoundLog) -> None:
-        """Leave in ``upload`` what reaches the server in time and is not refused, as the liars have made it."""
-        gone = self.drawn("after", seed, upload.round, upload.clients)
-        late = ~gone & self.too_late(upload, seed)
-        log.after += int(gone.sum())
-        log.late += int(late.sum())
-        only(upload, ~(gone | late))
-        if len(upload.clients):
-            self.lie(upload, state, seed)
-            only(upload, self.checked(upload, seed, log))
-
-    def too_few(self, clients: int) -> bool:
-        """Fewer than ``least``."""
-        return clients < self.least
-
-    def row(self, log: RoundLog) -> dict[str, Any]:
-        """Clients lost, late and refused, and the reasons for the last."""
-        lost = {f"lost {when}": getattr(log, when) for when in ("before", "during", "after")}
-        why = {"refused": len(log.reasons), "reasons": " ".join(log.reasons)}
-        return lost | {"late": log.late} | why
-
     def too_late(self, upload: Upload, seed: int) -> Tensor:
         """Which uploads (K,) come after the deadline."""
         if self.deadline is None:
@@ -218,8 +89,8 @@ class Faults(NoFaults):
         slow = (self.spread * rng.normal(rng.key(seed, "device"), upload.clients)).exp()
         return self.seconds_per_sample * upload.size * slow > self.deadline
 
-    def lie(self, upload: Upload, state: State, seed: int) -> None:
-        """Turn the updates of the hostile clients into what they send."""
+    def lie(self, upload: Upload, tables: dict[str, Tensor], seed: int) -> None:
+        """Turn the updates of the hostile clients into what they send; ``tables`` are the server's."""
         liars = self.liars(seed, upload.clients)
         if self.attack == "label-flip" or not bool(liars.any()):
             return
@@ -227,35 +98,8 @@ class Faults(NoFaults):
         for name, value in upload.update.items():
             upload.update[name] = torch.where(liars.view(-1, *(1,) * (value.dim() - 1)), factor * value, value)
         if self.attack == "promote":
-            for name, table in state.tables.items():
+            for name, table in tables.items():
                 upload.ids, upload.real, upload.update[name] = promoted(upload, name, table, liars, self)
-
-    def checked(self, upload: Upload, seed: int, log: RoundLog) -> Tensor:
-        """Which uploads (K,) the server accepts; its reasons against the others go into ``log``."""
-        shapes = {name: tuple(value.shape[1:]) for name, value in upload.update.items()}
-        broken = self.drawn("broken", seed, upload.round, upload.clients)
-        norms = update_norms(upload.update, dict.fromkeys(upload.tables, upload.real))
-        suspect = broken | ~norms.isfinite() | (norms > (math.inf if self.norm is None else self.norm))
-        accepted = ~suspect
-        for k in suspect.nonzero().squeeze(1).tolist():
-            sent = {name: value[k] for name, value in upload.update.items()}
-            if broken[k]:
-                sent = spoiled(sent, int(upload.clients[k]) + upload.round)
-            reason = refuse(sent, shapes, self.norm)
-            if reason is None:
-                accepted[k] = True
-            else:
-                log.reasons.append(f"Client {int(upload.clients[k])}: {reason}")
-        return accepted
-
-
-def only(upload: Upload, mask: Tensor) -> None:
-    """Leave the clients marked in ``mask`` (K,) in the upload."""
-    if bool(mask.all()):
-        return
-    for name in ("clients", "ids", "real", "size", "loss"):
-        setattr(upload, name, getattr(upload, name)[mask])
-    upload.update = {name: value[mask] for name, value in upload.update.items()}
 
 
 def spoiled(sent: dict[str, Tensor], which: int) -> dict[str, Tensor]:

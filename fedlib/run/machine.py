@@ -19,12 +19,17 @@ def pick_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def default_chunk(device: torch.device) -> int:
-    """Clients trained at once: what fits a CPU's cache (measured: ``fedlib bench --only chunk``), many more on a GPU.
+def default_chunk(device: torch.device, copy_bytes: int) -> int:
+    """Clients trained at once, where one works on ``copy_bytes``: what fits a CPU's cache, many more on a GPU.
 
-    The number for a GPU is a first guess; the same benchmark finds the best one where there is a device.
+    32 on a CPU (measured: ``fedlib bench --only chunk``), fewer where their copies would take more than 16 MiB
+    together; 1024 on a GPU, or what fits an eighth of its memory, as gradients and moments come on top. The number for
+    a GPU is a first guess; the same benchmark finds the best one where there is a device.
     """
-    return 32 if device.type == "cpu" else 1024
+    if device.type == "cpu":
+        return max(1, min(32, (16 << 20) // max(1, copy_bytes)))
+    room = torch.cuda.get_device_properties(device).total_memory // 8
+    return max(1, min(1024, room // max(1, copy_bytes)))
 
 
 def keep_freed_memory() -> None:

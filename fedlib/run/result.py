@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,15 @@ import pandas as pd
 import torch
 
 from fedlib.backbones.base import Backbone
-from fedlib.data.interactions import Dataset, Split
-from fedlib.data.log import Stores, UserItems
+from fedlib.data.interactions import Split
+from fedlib.engine.composed import model_of
 from fedlib.engine.state import State, initial_state
 from fedlib.errors import InputError
 from fedlib.evaluation.metrics import Ranking
 from fedlib.evaluation.rankings import rankings, scorer
 from fedlib.items import ItemTable
 from fedlib.run.checkpoint import load_tensors, save_tensors
+from fedlib.run.restore import describe_items, load_backbone, load_items, load_split
 from fedlib.server.ledger import Ledger
 
 FILE = "result.safetensors"
@@ -45,6 +45,7 @@ class Result:
     chunk: int
     seconds_prepare: float
     seconds_total: float
+    items: ItemTable = field(default_factory=ItemTable)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -98,7 +99,9 @@ class Result:
     def save(self, folder: str | Path) -> Path:
         """Write everything to a folder that :func:`load_result` reads back; returns the folder."""
         split, data = self.data, self.data.data
-        tensors = self.state.tensors()
+        described, theirs = describe_items(self.items)
+        joined = self.state.joined.get("edges", torch.empty(0))
+        tensors = self.state.tensors() | theirs
         for name, log in {"train": split.train, "valid": split.valid, "test": split.test}.items():
             tensors |= {f"split/{name}/indptr": log.indptr, f"split/{name}/items": log.items}
         for name in ("valid_negatives", "test_negatives"):
@@ -112,6 +115,7 @@ class Result:
             "config": self.config, "round": self.state.round, "history": self.history.to_dict("records"),
             "ledger": self.ledger.to_dict("records"), "ks": self.ks, "device": self.device, "chunk": self.chunk,
             "seconds": [self.seconds_prepare, self.seconds_total],
+            "items": described, "outside": joined.shape[1] if len(joined) else None,
             "protocol": split.protocol, "test_sha256": split.test_sha256,
             "n_stores": split.stores and split.stores.n_stores,
             "data": {"name": data.name, "user_ids": data.user_ids, "item_ids": data.item_ids, "licence": data.licence,
@@ -121,59 +125,25 @@ class Result:
         return Path(folder)
 
 
-def load_result(folder: str | Path) -> Result:
+def load_result(folder: str | Path, items: ItemTable | None = None) -> Result:
     """Read what :meth:`Result.save` wrote: scores, recommendations, metrics and history are the same.
 
-    Of the data set only what these need is there: interactions, ids and titles.
+    Of the data set only what these need is there: interactions, ids and titles. ``items`` is needed only where the run
+    had a place for items that cannot be built again from what was saved, and has to be the same.
     Raises InputError for a folder without a readable result.
     """
     tensors, about = load_tensors(Path(folder) / FILE)
-    split = _load_split(tensors, about)
-    backbone = _load_backbone(about["config"]["backbone"])
+    split = load_split(tensors, about)
+    backbone = load_backbone(about["config"]["backbone"])
+    place = load_items(about.get("items"), tensors, items)
+    model, n = model_of(backbone, place), split.data.n_items
     state = initial_state(
-        backbone, ItemTable().tables(backbone, split.data.n_items, 0), split.train, split.data.n_items,
-        about["config"]["local"]["negatives"], seed=0, dtype=getattr(torch, about["config"]["dtype"]),
-        device=torch.device("cpu"), stores=split.stores,
+        model, place.tables(backbone, n, 0), split.train, n, about["config"]["local"]["negatives"], seed=0,
+        dtype=getattr(torch, about["config"]["dtype"]), device=torch.device("cpu"), stores=split.stores,
+        fixed=place.fixed(), outside=about.get("outside"),
     )  # fmt: skip
     state.load(about["round"], tensors)
     return Result(
-        state, backbone, split, about["config"], pd.DataFrame(about["history"]), Ledger(about["ledger"]).frame(),
-        tuple(about["ks"]), about["device"], about["chunk"], *about["seconds"],
-    )  # fmt: skip
-
-
-def _load_backbone(config: dict[str, Any]) -> Backbone:
-    """The model a result was made with. The file says which class that is, so nothing but a backbone is called."""
-    module, _, name = config["class"].rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        found = None
-    if not (isinstance(found, type) and issubclass(found, Backbone)):
-        raise InputError(f"The result was made with {config['class']}, which is no backbone that can be imported here.")
-    arguments = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in config.items() if key not in ("class", "alone")
-    }
-    backbone = found(**arguments)
-    return backbone.alone() if config["alone"] else backbone
-
-
-def _load_split(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> Split:
-    def log(name: str) -> UserItems:
-        return UserItems(tensors[f"split/{name}/indptr"], tensors[f"split/{name}/items"])
-
-    logs = {name: log(name) for name in ("train", "valid", "test")}
-    known = about["data"]
-    users, items = (torch.cat([getattr(log, what) for log in logs.values()]) for what in ("users", "items"))
-    data = Dataset(
-        known["name"], len(known["user_ids"]), len(known["item_ids"]),
-        UserItems.from_pairs(users, items, len(known["user_ids"])), known["user_ids"], known["item_ids"],
-        pd.DataFrame({"title": known["titles"], "description": "", "categories": "", "image": ""}),
-        known["licence"], known["sha256"],
-    )  # fmt: skip
-    return Split(
-        data, about["protocol"], logs["train"], logs["valid"], logs["test"],
-        tensors.get("split/valid_negatives"), tensors.get("split/test_negatives"), about["test_sha256"],
-        stores=None if about["n_stores"] is None else Stores(tensors["split/stores"], about["n_stores"]),
-        global_log=log("global") if "split/global/indptr" in tensors else None,
+        state, model, split, about["config"], pd.DataFrame(about["history"]), Ledger(about["ledger"]).frame(),
+        tuple(about["ks"]), about["device"], about["chunk"], about["seconds"][0], about["seconds"][1], place,
     )  # fmt: skip

@@ -65,11 +65,11 @@ class FALE(Selection):
         """A G of zeros; InputError for a ridge or a backbone that makes no sense."""
         if not 0 < self.ridge < float("inf"):
             raise InputError(f"ridge must be a positive number, not {self.ridge}.")
-        width = plan.backbone.tables[only_table(plan.backbone)].dim
+        width = plan.backbone.reads[only_table(plan.backbone)].dim
         user = [p.numel() for name, p in plan.backbone.named_parameters() if name == "user"]
         return super().plan(plan) | {"gram": torch.zeros(width + sum(user), width + sum(user))}
 
-    def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
+    def broadcast(self, own: dict[str, Tensor], state: State, chosen: Tensor) -> dict[str, Tensor]:
         """(G + ridge I)^-1, and zeros before there is a G, which makes all samples alike."""
         g = own["gram"].double()
         if bool(g.any()):
@@ -83,7 +83,6 @@ class FALE(Selection):
         uploads = {"gram": gram(x, real_of(tau, work.count))}
         return gumbel(tau.double().log(), chance(work, "draw", work.positives)), uploads
 
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+    def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """The G of this round, for the next one."""
-        g = sums.uploads.get("select/gram")
-        return own if g is None else {"gram": g.to(own["gram"].device)}
+        return {"gram": uploads["gram"]} if uploads else own

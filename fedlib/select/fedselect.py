@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedlib.data.interactions import Split
+from fedlib.errors import InputError
+from fedlib.places import Plan
 from fedlib.select.base import Selection, chance, gumbel
 from fedlib.select.meta import SIZE, adam_step, initial_meta, meta_gradient, weigh
 from fedlib.shapes import Work, real_of
@@ -54,6 +56,13 @@ class FedSelect(Selection):
         super().__init__(ratio)
         self.warm_up, self.momentum, self.rate, self.batch, self.decay = warm_up, momentum, rate, batch, decay
 
+    def plan(self, plan: Plan) -> dict[str, Tensor]:
+        """Nothing; InputError where no client has a model of its own to learn from."""
+        if plan.stores:
+            raise InputError("FedSelect trains a model for each user by itself, and a store has one for all its users: "
+                             "choose another selector, or a split without stores.")  # fmt: skip
+        return super().plan(plan)
+
     def init(self, split: Split, seed: int) -> dict[str, Tensor]:
         """The meta model with Adam's moments, and no report of anybody."""
         meta = initial_meta(seed)
@@ -66,11 +75,11 @@ class FedSelect(Selection):
         nothing = torch.full((len(split.train.items),), NONE, dtype=torch.float64)
         return super().memory(split) | {"loss": nothing, "margin": nothing.clone()}
 
-    def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
+    def broadcast(self, own: dict[str, Tensor], state: State, chosen: Tensor) -> dict[str, Tensor]:
         """The meta model, and who is to teach it: -1 where nobody takes part."""
-        teacher, reports = torch.tensor(-1), own["reports"][state.cohort.to(own["reports"].device)]
+        teacher, reports = torch.full((), -1, device=chosen.device), own["reports"][chosen]
         if len(reports):
-            teacher = state.cohort[(reports == reports.max()).nonzero()[0, 0]]  # the first of equals
+            teacher = chosen[(reports == reports.max()).nonzero()[0, 0]]  # the first of equals
         return {"meta": own["meta"].float(), "teacher": teacher}
 
     def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -89,7 +98,8 @@ class FedSelect(Selection):
     def after(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
         """Record losses and margins, and teach the meta model where it is this client's turn."""
         real = real_of(work.owned, work.owned_count)
-        loss, memory, here = F.softplus(-work.score(work.owned)).double(), work.memory, work.positions
+        assert work.trained is not None
+        loss, memory, here = F.softplus(-work.trained(work.owned)).double(), work.memory, work.positions
         now = scaled(memory["loss"][here] - loss, real)
         smooth = margins(now, memory["margin"][here], self.momentum, real)
         memory["loss"][here[real]], memory["margin"][here[real]] = loss[real], now[real]
@@ -105,11 +115,11 @@ class FedSelect(Selection):
         batch = work.owned[k, chance(work, "batch", work.owned)[k, :number].argsort()[: self.batch]]
         return meta_gradient(work.received.of(work.clients[k : k + 1]), meta, batch[None], proxy[None], self.rate)
 
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+    def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """Note the reports and, where a gradient has arrived, teach the meta model."""
-        if "select/reports" not in sums.uploads:
+        if not uploads:
             return own
-        reports, g = sums.uploads["select/reports"].to(own["reports"]), sums.uploads["select/meta gradient"]
+        reports, g = uploads["reports"].to(own["reports"]), uploads["meta gradient"]
         own = own | {"reports": torch.where(reports > 0, reports, own["reports"])}
         return adam_step(own, g, decay=self.decay) if bool(g.any()) else own
 

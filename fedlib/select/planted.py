@@ -16,7 +16,7 @@ from fedlib.engine.clients import UserClients
 from fedlib.engine.cohort import LocalRows, chunks
 from fedlib.engine.training import LocalTraining
 from fedlib.errors import InputError
-from fedlib.federation import planned
+from fedlib.places import Plan
 from fedlib.run.result import Result
 from fedlib.select.base import Selection
 from fedlib.shapes import Work
@@ -42,8 +42,10 @@ def before_training(result: Result, select: Selection, size: int = 64) -> Iterat
     touched = split.data.interactions if local.negatives_from == "untouched" else split.train
     parts = NegativeSampler(touched, split.data.n_items), LocalRows(split.data.n_items, state.device)
     clients = UserClients(backbone, local, split.train, split.client_sizes, *parts, seed)
-    own = select.init(split, seed) | select.plan(planned(backbone, split.client_sizes, 1.0, "fixed", state.round + 1))
-    everybody, message = split.client_sizes.nonzero().squeeze(1), select.broadcast(own, state)
+    everybody = split.client_sizes.nonzero().squeeze(1)
+    plan = Plan(backbone, len(everybody), float(len(everybody)), "all", state.round + 1)
+    own = select.init(split, seed) | select.plan(plan)
+    message = select.broadcast(own, state, everybody)
     for group in chunks(everybody, split.client_sizes, size):
         yield clients.receive(state, group, state.round), message
 

@@ -79,9 +79,12 @@ class PrototypeSelection(Selection):
         only_table(plan.backbone)
         if plan.backbone.is_alone and self.update_every is not None:
             raise InputError("Clients that share nothing send no counts either: leave update_every out.")
+        if plan.backbone.mixes and self.update_every is not None:
+            raise InputError("An update aligns the encoder with the server's item vectors (Eq. 16), and what is read "
+                             "of an item here depends on each client: leave update_every or items out.")  # fmt: skip
         return super().plan(plan)
 
-    def broadcast(self, own: dict[str, Tensor], state: State) -> dict[str, Tensor]:
+    def broadcast(self, own: dict[str, Tensor], state: State, chosen: Tensor) -> dict[str, Tensor]:
         """The prototype vectors (J, d)."""
         return {"prototypes": own["vectors"]}
 
@@ -99,11 +102,11 @@ class PrototypeSelection(Selection):
             ranked = gumbel(log_weight(self.reading, ranked), chance(work, "draw", work.positives))
         return ranked, uploads
 
-    def server(self, own: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
+    def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """Eq. 15 and, every ``update_every`` rounds, Eq. 16 and the next prototypes."""
-        if "select/counts" not in sums.uploads:
+        if not uploads:
             return own
-        c = sums.uploads["select/counts"].round().to(own["counts"])
+        c = uploads["counts"].round().to(own["counts"])
         (table,) = [value for name, value in sums.delta.items() if name in state.tables]
         own = own | {
             "counts": c + own["counts"] if self.accumulate else c,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fedlib.scatter import add_rows_
+from fedlib.shapes import Upload
 
 
 @dataclass
@@ -21,8 +22,9 @@ class Sums:
     ``delta[name]``: sum of weighted differences, (n, d) for a table, the parameter's shape otherwise.
     ``weight[name]``: sum of the weights, () or (n,) where every row has its own.
     ``uploads["place/name"]``: plain sums of what the places sent. ``loss``, ``clients``: for the history; ``received``
-    counts also those whose upload did not arrive. ``sent`` is what each client sent in the place of its plain tensors,
-    rows (name, shape, dtype, bytes a client), where something did.
+    counts also those whose upload did not arrive, ``informed`` those of them that were sent fixed features.
+    ``sent`` is what each client sent in the place of its plain tensors, rows (name, shape, dtype, bytes a client),
+    where something did.
     """
 
     delta: dict[str, Tensor] = field(default_factory=dict)
@@ -31,7 +33,20 @@ class Sums:
     loss: float = 0.0
     clients: int = 0
     received: int = 0
+    informed: int = 0
     sent: list[tuple[str, str, str, float]] | None = None
+
+    def add(self, upload: Upload, items: str, network: str) -> None:
+        """Add the updates of K clients, weighted by the rules for ``items`` and ``network`` (``client_weights``)."""
+        for name, value in upload.update.items():
+            rule = items if name in upload.tables else network
+            weight = client_weights(rule, upload.size)
+            if name in upload.tables:
+                self.add_table(name, upload.ids, upload.real, value, weight, by_row=rule == "row")
+            else:
+                self.add_parameter(name, value, weight)
+        self.loss += float(upload.loss.sum())
+        self.clients += len(upload.clients)
 
     def add_table(self, name: str, ids: Tensor, real: Tensor, delta: Tensor, weight: Tensor, *, by_row: bool) -> None:
         """Add K clients' differences of table ``name`` on their own rows, which are scaled in place.

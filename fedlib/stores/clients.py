@@ -1,157 +1,192 @@
 """Clients that are stores: each trains on the graph of its own users' interactions, one store at a time.
 
-Shape letters: J stores, U users of a store, n items, B triples in a batch.
+Shape letters: J stores, U users of a store, n items, B triples in a batch, E edges of the global log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from fedlib import rng
+from fedlib.backbones.base import Backbone
 from fedlib.backbones.graph import Graph
-from fedlib.backbones.ngcf import FedNGCF, Triples, Values, draw_triples
+from fedlib.backbones.ngcf import Triples, Values, draw_triples
 from fedlib.data.interactions import Split
 from fedlib.data.log import Stores, UserItems
-from fedlib.data.negatives import NegativeSampler
 from fedlib.engine.optimizers import SGD, Adam
 from fedlib.engine.state import State
 from fedlib.engine.training import LocalTraining
+from fedlib.places import Outside
 from fedlib.server.ledger import Ledger
-from fedlib.shapes import EMPTY
+from fedlib.stores.values import store_values
+from fedlib.stores.work import StoreWork
 
 
-@dataclass
-class StoreWork:
-    """What a store has before it while a round passes through the places.
+class GraphModel(Protocol):
+    """What a backbone whose clients are stores has besides: ``loss`` of a batch of triples, the final ``vectors`` of
+    users and items, and the most steps a store takes in a round."""
 
-    clients (1,) is the store; users (U,) are its users, and row u of ``edges`` are the training items of ``users[u]``.
-    After local training ``update`` holds what the store is about to send: ``{"item": (1, n, d), "w1.0": (1, d, d)}``,
-    with ``ids``, ``real``, ``size`` and ``loss`` as in :class:`~fedlib.shapes.Work`.
-    """
+    @property
+    def max_steps(self) -> int: ...
+    def loss(self, values: Values, graph: Graph, triples: Triples, stream: int) -> Tensor: ...
+    def vectors(self, values: Values, graph: Graph) -> tuple[Tensor, Tensor]: ...
 
-    round: int
-    seed: int
-    clients: Tensor
-    users: Tensor
-    edges: UserItems
-    update: dict[str, Tensor] = field(default_factory=dict)
-    ids: Tensor = EMPTY
-    real: Tensor = EMPTY
-    size: Tensor = EMPTY
-    loss: Tensor = EMPTY
-    tables: tuple[str, ...] = ()
-    n_items: int = 0
-    flipped: Tensor = EMPTY
+
+def graph_model(model: Backbone) -> GraphModel:
+    """The same backbone, as one of a whole store."""
+    return cast("GraphModel", model)
 
 
 @dataclass(frozen=True)
 class StoreTrained:
-    """What a store holds after local training."""
+    """What a store holds after local training: the values of its ``nodes``, and which outside edges have joined."""
 
     work: StoreWork
     values: Values
+    nodes: Tensor
+    joined: Tensor | None
 
 
 @dataclass(frozen=True)
 class StoreClients:
-    """One client a store; ``local`` leaves nothing open, ``length`` (J,) is each store's number of interactions."""
+    """One client a store; ``local`` leaves nothing open, ``length`` (J,) is each store's number of interactions.
 
-    backbone: FedNGCF
+    ``excluded`` are the items that are nobody's negatives, user by user; a store knows those of its own users.
+    """
+
+    model: Backbone
     local: LocalTraining
     train_items: UserItems
     stores: Stores
     length: Tensor
-    sampler: NegativeSampler
+    excluded: UserItems
     seed: int
+    log: UserItems | None = None
 
     def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None:
         """Stores do nothing before they train."""
 
-    def receive(self, state: State, group: Tensor, t: int) -> StoreWork:
+    def receive(self, given: State, group: Tensor, t: int) -> StoreWork:
         """One store with its users' interactions."""
         users = self.stores.users(int(group)).to(group.device)
-        return StoreWork(t, self.seed, group, users, self.train_items.of_users(users))
+        edges = self.train_items.of_users(users)
+        return StoreWork(t, self.seed, group, users, edges, given, self.excluded, self.log)
 
-    def train(self, state: State, work: StoreWork) -> StoreTrained:
-        """ceil(interactions / batch) steps an epoch, at most the backbone's ``max_steps``, with a new optimiser."""
-        store, local = int(work.clients), self.local
-        received = store_values(state, self.backbone, store, work.users)
+    def train(self, work: StoreWork) -> StoreTrained:
+        """ceil(edges / batch) steps an epoch, at most the model's ``max_steps``, with a new optimiser."""
+        local, given = self.local, work.given
+        nodes, sampler = work.nodes(), work.sampler(given.n_items)
+        received = all_values(given, self.model, work.store, work.users, work.strangers)
         values = {name: value.clone() for name, value in received.items()}
-        graph = Graph.of(work.edges, work.users, state.n_items)
-        steps = min(local.epochs * -(-len(work.edges.items) // local.batch), self.backbone.max_steps)
-        optimizer = new_optimizer(self.backbone, values, local, work.round)
-        losses = []
-        for step in range(steps):
-            counters = (work.seed, store, work.round, step)
-            triples = draw_triples(work.edges, work.users, self.sampler, local.batch, *counters)
-            losses.append(descend(self.backbone, values, graph, triples, optimizer, *counters))
-        work.update = {name: (values[name] - received[name])[None] for name in (*state.tables, *state.shared)}
-        work.ids = torch.arange(state.n_items, device=state.device)[None]  # every item's row is sent
+        optimizer = new_optimizer(self.model, values, local, work.round)
+        joined, edges, graph = None, work.edges, None
+        total, step, steps = torch.zeros((), dtype=torch.float64, device=given.device), 0, 1
+        while step < steps:
+            drawn = None if work.outside is None else work.outside.draw(step)
+            if graph is None or drawn is not joined:
+                joined, edges = drawn, work.training_edges(nodes, drawn)
+                graph = Graph.of(edges, nodes, given.n_items)
+            if step == 0:
+                steps = min(local.epochs * -(-len(edges.items) // local.batch), graph_model(self.model).max_steps)
+            counters = (work.seed, work.store, work.round, step)
+            triples = draw_triples(edges, nodes, sampler, local.batch, *counters)
+            total += descend(self.model, values, graph, triples, optimizer, *counters).double()
+            step += 1
+        work.update = {name: (values[name] - received[name])[None] for name in (*given.tables, *given.shared)}
+        work.ids = torch.arange(given.n_items, device=given.device)[None]  # every item's row is sent
         work.real = torch.ones_like(work.ids, dtype=torch.bool)
         work.size = self.length[work.clients].to(next(iter(values.values())).dtype)
-        work.tables, work.n_items = tuple(state.tables), state.n_items
-        work.loss = torch.tensor([sum(losses) / steps], dtype=torch.float64)
-        return StoreTrained(work, values)
+        work.tables, work.n_items = tuple(given.tables), given.n_items
+        work.loss = (total / steps)[None]
+        return StoreTrained(work, values, nodes, joined)
 
     def keep(self, state: State, trained: StoreTrained, t: int) -> None:
-        """Store what never leaves the store: its users' vectors, and all it does not share."""
+        """Store what never leaves the store: its users' vectors, its copies of others', and all it does not share."""
         work = trained.work
         for name, value in state.private.items():
-            if self.backbone.is_per_user(name):
-                value[work.users] = trained.values[name]
+            if self.model.owner(name) == "user":
+                keep_users(state, name, work, trained.values[name])
             else:
                 value[work.clients] = trained.values[name][None]
         for name, table in state.own_tables.items():
             table[work.clients] = trained.values[name][None]
+        keep_joined(state, work, trained.joined)
 
 
-def store_values(state: State, backbone: FedNGCF, store: int, users: Tensor) -> Values:
-    """All a store has in its hands: what it received, what it keeps, and the vectors of its ``users`` (U, d)."""
-    own = {name: value[users if backbone.is_per_user(name) else store] for name, value in state.private.items()}
-    return state.tables | state.shared | own | {name: table[store] for name, table in state.own_tables.items()}
+def keep_users(state: State, name: str, work: StoreWork, values: Tensor) -> None:
+    """Store parameter ``name`` of a store's nodes (U + G, ...): its own users', and its copies of strangers'."""
+    own, others = values[: len(work.users)], values[len(work.users) :]
+    state.private[name][work.users] = own
+    if len(others):
+        state.guests[name][work.store, work.strangers] = others
 
 
-def new_optimizer(backbone: FedNGCF, values: Values, local: LocalTraining, round: int) -> SGD | Adam:
+def keep_joined(state: State, work: StoreWork, joined: Tensor | None) -> None:
+    """Remember which edges of the global log a store has trained on."""
+    if joined is not None:
+        state.joined["edges"][work.store] = joined
+
+
+def all_values(state: State, model: Backbone, store: int, users: Tensor, strangers: Tensor) -> Values:
+    """All a store has in its hands: item tables, and :func:`~fedlib.stores.values.store_values`."""
+    own = {name: table[store] for name, table in state.own_tables.items()}
+    return state.tables | store_values(state, model, store, users, strangers) | own
+
+
+def new_optimizer(model: Backbone, values: Values, local: LocalTraining, round: int) -> SGD | Adam:
     """The rule of ``local`` over ``values``, which it updates in place; item tables have their own learning rate."""
     rule: type[SGD] | type[Adam] = Adam if local.optimizer == "adam" else SGD
-    lr_items = local.lr if local.lr_items is None else local.lr_items
-    rates = {name: lr * local.lr_decay**round for name, lr in (("network", local.lr), ("items", lr_items))}
     leaves: dict[str, dict[str, Tensor]] = {"network": {}, "items": {}}
     for name, value in values.items():
-        leaves["items" if name in backbone.tables else "network"][name] = value[None]
-    return rule(leaves, rates, 0.0)
+        leaves["items" if name in model.tables else "network"][name] = value[None]
+    return rule(leaves, local.rates(round), 0.0)
 
 
 def descend(
-    backbone: FedNGCF, values: Values, graph: Graph, triples: Triples, optimizer: SGD | Adam, *counters: int
-) -> float:
+    model: Backbone, values: Values, graph: Graph, triples: Triples, optimizer: SGD | Adam, *counters: int
+) -> Tensor:
     """One step on a batch of triples; returns its mean loss before the step. ``counters`` name the dropout's draws."""
     stream = rng.key(counters[0], "graph dropout", *counters[1:])
     leaves = {name: value.detach().requires_grad_() for name, value in values.items()}
-    loss = backbone.loss(leaves, graph, triples, stream)
+    loss = graph_model(model).loss(leaves, graph, triples, stream)
     loss.backward()
     gradients: dict[str, dict[str, Tensor]] = {"network": {}, "items": {}}
     for name, leaf in leaves.items():
         assert leaf.grad is not None  # every value reaches the loss
-        gradients["items" if name in backbone.tables else "network"][name] = leaf.grad[None]
+        gradients["items" if name in model.tables else "network"][name] = leaf.grad[None]
     optimizer.step(gradients, ("network", "items"), 0)
-    return float(loss.detach())
+    return loss.detach()
 
 
-def store_scorer(state: State, backbone: FedNGCF, data: Split, store: int) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """How one store ranks for its users: logits of users (B,) for items (B, C), or for all n items, (B, n)."""
+def store_graph(state: State, data: Split, store: int) -> tuple[Tensor, Tensor, UserItems]:
+    """A store's users (U,), the strangers (G,) it has edges of, and the edges it ranks by: its own and the joined."""
     assert data.stores is not None
-    device = state.device
-    members = data.stores.users(store).to(device)
-    graph = Graph.of(data.train.to(device).of_users(members), members, state.n_items)
-    user_vectors, item_vectors = backbone.vectors(store_values(state, backbone, store, members), graph)
+    members = data.stores.users(store).to(state.device)
+    own = data.train.to(state.device).of_users(members)
+    if data.global_log is None or "edges" not in state.joined:
+        return members, members[:0], own
+    joined = data.global_log.to(state.device).where(state.joined["edges"][store])
+    work = StoreWork(0, 0, members.new_tensor([store]), members, own, state, own)
+    everybody = torch.arange(joined.n_users, device=state.device)
+    all_of_them = torch.ones_like(joined.items, dtype=torch.bool)
+    work.outside = Outside(everybody, joined, lambda step: all_of_them)
+    return members, work.strangers, work.training_edges(work.nodes(), all_of_them)
+
+
+def store_scorer(state: State, model: Backbone, data: Split, store: int) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """How one store ranks for its users: logits of users (B,) for items (B, C), or for all n items, (B, n)."""
+    members, strangers, edges = store_graph(state, data, store)
+    graph = Graph.of(edges, torch.cat([members, strangers]), state.n_items)
+    user_vectors, item_vectors = graph_model(model).vectors(all_values(state, model, store, members, strangers), graph)
 
     def score(users: Tensor, items: Tensor | None = None) -> Tensor:
-        w = user_vectors[torch.searchsorted(members, users.to(device))]
-        return w @ item_vectors.T if items is None else torch.einsum("bd,bcd->bc", w, item_vectors[items.to(device)])
+        w = user_vectors[torch.searchsorted(members, users.to(state.device))]
+        wanted = None if items is None else item_vectors[items.to(state.device)]
+        return w @ item_vectors.T if wanted is None else torch.einsum("bd,bcd->bc", w, wanted)
 
     return score

@@ -6,18 +6,14 @@ Shape letters: U users of a store, R item rows, B pairs of a user and an item.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fedlib.shapes import Pairs
-
-if TYPE_CHECKING:
-    from fedlib.backbones.base import Backbone
-    from fedlib.backbones.layers import Dropout
-    from fedlib.shapes import Batch, Gradients, Rows
+from fedlib.backbones.base import Backbone
+from fedlib.backbones.layers import Dropout
+from fedlib.shapes import Batch, Gradients, Pairs, RowGradients, Rows
 
 
 @dataclass(frozen=True)
@@ -29,14 +25,24 @@ class StoreModel:
 
     backbone: Backbone
 
+    mixes = False  # the model reads its items itself, pair by pair
+
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]:
         """Those of the backbone."""
         return self.backbone.steps
 
+    def group(self, name: str) -> str:
+        """That of the backbone."""
+        return self.backbone.group(name)
+
     def dropouts(self) -> dict[str, Dropout]:
         """Those of the backbone."""
         return self.backbone.dropouts()
+
+    def penalised(self, loss: Tensor, gradients: RowGradients, rows: Rows, batch: Batch) -> tuple[Tensor, RowGradients]:
+        """Nothing: stores train no model with penalties."""
+        return loss, gradients
 
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
@@ -47,15 +53,16 @@ class StoreModel:
         :meth:`~fedlib.backbones.base.Backbone.gradients`.
         """
         trained = {name for name, _ in self.backbone.named_parameters()}
-        learns = {name: "network" in wanted and name in trained for name in params}
+        learns = {name: name in trained and self.group(name) in wanted for name in params}
         leaves = {name: p[0].detach().requires_grad_(learns[name]) for name, p in params.items()}
         tables = {name: q[0].detach().requires_grad_("items" in wanted) for name, q in rows.items()}
         r = len(next(iter(tables.values())))
         pairs = Pairs(batch.local[0] // r, batch.local[0] % r, {name: mask[0] for name, mask in batch.masks.items()})
-        z = self.backbone.pair_logits(leaves, tables, pairs)
+        fixed = {name: value[0] for name, value in batch.fixed.items()}
+        z = self.backbone.pair_logits(leaves, fixed | tables, pairs)
         loss = (binary_cross_entropy_with_logits(z, batch.labels[0], reduction="none") * batch.weights[0]).sum()
         asked = [leaf for leaf in (*leaves.values(), *tables.values()) if leaf.requires_grad]
-        grads = iter(torch.autograd.grad(loss, asked))
+        grads = iter(torch.autograd.grad(loss, asked, allow_unused=True, materialize_grads=True))
         network = {name: next(grads)[None] for name, leaf in leaves.items() if leaf.requires_grad}
         items = {name: next(grads)[None] for name, leaf in tables.items() if leaf.requires_grad}
         return loss.detach()[None], network, items

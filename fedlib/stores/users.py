@@ -1,12 +1,13 @@
 """Stores that train the model of one user for all their users: one copy of what is shared, a private part a user.
 
-Shape letters: J stores, U users of a store, E their interactions, c negatives a positive, R item rows, n items.
+Shape letters: J stores, U users of a store, G strangers, V = U + G, E interactions, c negatives a positive, R item
+rows, n items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,16 +17,17 @@ from fedlib.backbones.base import Backbone
 from fedlib.data.interactions import Split
 from fedlib.data.log import Stores, UserItems
 from fedlib.data.negatives import NegativeSampler
-from fedlib.engine.clients import copies, flip_labels, keep_tables, make_upload
-from fedlib.engine.reading import personal_rows, received_rows
+from fedlib.engine.clients import copies, flip_labels, keep_tables, make_upload, open_versions
+from fedlib.engine.reading import fixed_rows, personal_rows, received_rows
 from fedlib.engine.state import State
 from fedlib.engine.training import LocalTraining, train
 from fedlib.server.ledger import Ledger
-from fedlib.shapes import Chunk, Pairs, Trained
-from fedlib.stores.clients import StoreWork
+from fedlib.shapes import Chunk, Trained, Work, real_of
+from fedlib.stores.clients import keep_joined, keep_users, store_graph
 from fedlib.stores.pairs import StoreModel
-
-PAIRS = 1 << 16  # scored at once
+from fedlib.stores.received import OfStore
+from fedlib.stores.values import pair_scores, store_params
+from fedlib.stores.work import StoreWork
 
 
 @dataclass(frozen=True)
@@ -34,63 +36,87 @@ class StoreUsers:
 
     A store trains on the samples of all its users together, shuffled, in batches of ``local.batch`` pairs of a user and
     an item: its users' vectors, and one copy of the item rows and of the network. It sends that copy, once for all.
+    What joins from the global log (``log``) is drawn once a round.
     """
 
-    backbone: Backbone
+    model: Backbone
     local: LocalTraining
     train_items: UserItems
     stores: Stores
     length: Tensor
-    sampler: NegativeSampler
+    excluded: UserItems
     seed: int
+    log: UserItems | None = None
 
     def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None:
         """Open a version of the tables whose rows stores keep. What users tell each other stays inside their store."""
-        for name, kept in state.kept.items():
-            kept.open_version(t, state.tables[name])
+        open_versions(state, t)
 
-    def receive(self, state: State, group: Tensor, t: int) -> StoreWork:
+    def receive(self, given: State, group: Tensor, t: int) -> StoreWork:
         """One store with its users' interactions."""
         users = self.stores.users(int(group)).to(group.device)
-        return StoreWork(t, self.seed, group, users, self.train_items.of_users(users))
+        edges = self.train_items.of_users(users)
+        work = StoreWork(t, self.seed, group, users, edges, given, self.excluded, self.log)
+        items, count = edges.padded(torch.arange(len(users), device=users.device))
+        stream = rng.key(self.seed, "negatives", t)
+        model = OfStore(given, self.model, work, self.local.negatives, stream)
+        work.of_users = Work(t, self.seed, users, items, count, model.score, model=model, owned=items,
+                             owned_count=count, positions=self.train_items.places(users), given=given)  # fmt: skip
+        return work
 
-    def train(self, state: State, work: StoreWork) -> tuple[StoreWork, Chunk, Trained]:
+    def train(self, work: StoreWork) -> tuple[StoreWork, Chunk, Trained, Tensor | None]:
         """Draw negatives and train."""
+        given, nodes, number = work.given, work.nodes(), self.local.negatives
+        joined = None if work.outside is None else work.outside.draw(0)
+        own = selected_edges(work)
+        edges = replace(work, edges=own).training_edges(nodes, joined)
         stream = rng.key(self.seed, "negatives", work.round)
-        chunk, edges = store_samples(work, self.sampler, self.local.negatives, state.n_items, stream)
-        chunk = flip_labels(chunk, work.flipped)
-        params = store_params(state, self.backbone, int(work.clients), work.users, edges, chunk.ids.shape[1])
+        samples = store_samples(work, nodes, edges, work.sampler(given.n_items), number, given.n_items, stream)
+        chunk = flip_labels(samples[0], work.flipped)
+        whose = work.store, work.users, work.strangers
+        params = store_params(given, self.model, *whose, samples[1], chunk.ids.shape[1])
         params = {name: value[None] for name, value in params.items()}
-        rows = received_rows(state, chunk.clients, chunk.ids)
+        rows = received_rows(given, chunk.clients, chunk.ids)
         trained = train(
-            StoreModel(self.backbone), copies(params), copies(rows), chunk, self.local,
-            seed=self.seed, round=work.round,
+            StoreModel(self.model), copies(params), copies(rows), chunk, self.local, seed=self.seed, round=work.round,
+            fixed=fixed_rows(given, chunk.ids),
         )  # fmt: skip
-        make_upload(state, work, chunk, trained, params, rows)
-        return work, chunk, trained
+        make_upload(given, work, chunk, trained, params, rows)
+        work.size = torch.full_like(work.clients, len(own.items) * (number + 1)).to(trained.loss.dtype)
+        return work, chunk, trained, joined
 
-    def keep(self, state: State, trained: tuple[StoreWork, Chunk, Trained], t: int) -> None:
-        """Store what never leaves the store: its users' parameters, all it does not share, its tuned copies."""
-        work, chunk, result = trained
+    def keep(self, state: State, trained: tuple[StoreWork, Chunk, Trained, Tensor | None], t: int) -> None:
+        """Store what never leaves the store: its users' parameters, its copies of others', its tuned copies."""
+        work, chunk, result, joined = trained
         for name, value in state.private.items():
-            theirs = result.params[name]  # (1, U, ...) or (1, ...)
-            if self.backbone.is_of_user(name):
-                value[work.users] = theirs[0]
+            theirs = result.params[name]  # (1, V, ...) or (1, ...)
+            if self.model.owner(name) == "user":
+                keep_users(state, name, work, theirs[0])
             else:
                 value[work.clients] = theirs
         keep_tables(state, chunk, result, t)
+        keep_joined(state, work, joined)
+
+
+def selected_edges(work: StoreWork) -> UserItems:
+    """What a selector has left of the interactions of a store's users."""
+    kept = work.of_users
+    assert kept is not None
+    real = real_of(kept.positives, kept.count)
+    return UserItems.from_pairs(real.nonzero()[:, 0], kept.positives[real], len(work.users))
 
 
 def store_samples(
-    work: StoreWork, sampler: NegativeSampler, negatives: int, n_items: int, stream: int
-) -> tuple[Chunk, UserItems]:
-    """The samples of a store's users as those of one client, and its interactions with rows for items.
+    work: StoreWork, nodes: Tensor, edges: UserItems, sampler: NegativeSampler, negatives: int, n_items: int,
+    stream: int,
+) -> tuple[Chunk, UserItems]:  # fmt: skip
+    """The samples of a store's ``nodes`` (V,) as those of one client, and their ``edges`` with rows for items.
 
     Each user's negatives and each sample's identity are what they would be if the user were a client, but for the
     user's number in the identity. The local row of a sample is ``user * R + row`` (:class:`StoreModel`).
     """
-    edges, sample = work.edges, torch.arange(negatives + 1, device=work.users.device)
-    users, positives = work.users[edges.users][:, None], edges.items[:, None]
+    sample = torch.arange(negatives + 1, device=nodes.device)
+    users, positives = nodes[edges.users][:, None], edges.items[:, None]
     drawn = sampler.draw(stream, users, positives * negatives + sample[:-1])
     ids, row = torch.cat([positives, drawn], dim=1).unique(return_inverse=True)  # row (E, c+1)
     identity = (users * n_items + positives) * (negatives + 1) + sample
@@ -102,34 +128,19 @@ def store_samples(
     return chunk, UserItems(edges.indptr, row[:, 0].contiguous())
 
 
-def store_params(
-    state: State, backbone: Backbone, store: int, users: Tensor, edges: UserItems, n_rows: int
-) -> dict[str, Tensor]:
-    """What a store trains and scores with besides item rows: (U, ...) where every user has its own.
-
-    ``edges`` are the interactions of its ``users`` (U,), with rows from 0 to ``n_rows`` - 1 for items.
-    """
-    own = {name: value[users if backbone.is_of_user(name) else store] for name, value in state.private.items()}
-    return backbone.in_store(own | state.shared, edges, n_rows)
-
-
 def store_users_scorer(
-    state: State, backbone: Backbone, data: Split, store: int
+    state: State, model: Backbone, data: Split, store: int
 ) -> Callable[[Tensor, Tensor | None], Tensor]:
     """How one store ranks for its users: logits of users (B,) for items (B, C), or for all n items, (B, n)."""
-    assert data.stores is not None
-    members, n = data.stores.users(store).to(state.device), state.n_items
-    everything = torch.arange(n, device=state.device)
-    rows = personal_rows(state, torch.tensor([store], device=state.device), everything[None])
+    members, strangers, edges = store_graph(state, data, store)
+    n, everything = state.n_items, torch.arange(state.n_items, device=state.device)[None]
+    rows = personal_rows(state, members.new_tensor([store]), everything) | fixed_rows(state, everything)
     rows = {name: q[0] for name, q in rows.items()}
-    params = store_params(state, backbone, store, members, data.train.to(state.device).of_users(members), n)
+    params = store_params(state, model, store, members, strangers, edges, n)
 
     def score(users: Tensor, items: Tensor | None = None) -> Tensor:
         who = torch.searchsorted(members, users.to(state.device))
         wanted = everything.expand(len(who), -1) if items is None else items.to(state.device)
-        both = [x.reshape(-1).split(PAIRS) for x in (who[:, None].expand_as(wanted), wanted)]
-        with torch.no_grad():
-            parts = [backbone.pair_logits(params, rows, Pairs(*part)) for part in zip(*both, strict=True)]
-        return torch.cat(parts).view(wanted.shape)
+        return pair_scores(model, params, rows, who, wanted)
 
     return score

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -239,9 +240,9 @@ def test_listening_changes_nothing_and_the_mean_is_what_the_model_moves_by(name:
 
 
 def test_what_is_noted_of_clients_is_what_the_server_averages() -> None:
-    for executor, chunk in (("loop", None), ("vectorized", 5)):
+    for chunk in (1, 5):
         tap = Eavesdropper()
-        run = federate(small_split(), FedMF(4), protect=tap, executor=executor, chunk=chunk, **HOW)
+        run = federate(small_split(), FedMF(4), protect=tap, chunk=chunk, **HOW)
         first = [seen for seen in tap.seen if seen.party == "server" and seen.round == 1]
         mean = torch.stack([seen.change() for seen in first]).mean(0)
         torch.testing.assert_close(first[0].received["item"] + mean, run.state.tables["item"], rtol=0, atol=1e-12)
@@ -363,7 +364,7 @@ def test_plain_noise_hides_the_rows_but_not_their_sides(fedmf: pd.DataFrame) -> 
 
 def test_a_head_that_is_sent_is_attacked() -> None:
     class Shared(FedAvg):
-        private = ()
+        owners: ClassVar = {}
 
     table = attack_table(load("synthetic").leave_one_out(), Shared(32), {"none": None}, rounds=2, victims=20,
                          device="cpu")  # fmt: skip

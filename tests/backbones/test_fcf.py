@@ -12,7 +12,7 @@ from fedlib import LocalTraining, federate
 from fedlib.backbones import FCFALS
 from fedlib.errors import InputError
 from fedlib.items import ItemTable
-from fedlib.server.optimizers import ServerAdam
+from fedlib.server.optimizers import GradientAdam
 from tests.small import small_split
 
 ALPHA, L2, DOUBLE = 3.0, 2.0, {"device": "cpu", "dtype": torch.float64}
@@ -64,7 +64,7 @@ def test_the_servers_moments_are_adams_over_many_rounds() -> None:
     theta, ours = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor([1.0, -2.0], dtype=torch.float64)
     theta.requires_grad_()
     theirs = torch.optim.Adam([theta], lr=0.05, betas=(0.9, 0.99))
-    rule, weight = ServerAdam(l2=3.0), torch.tensor(2.0)
+    rule, weight = GradientAdam(l2=3.0), torch.tensor(2.0)
     memory = rule.memory({"theta": ours})
     for t in range(5):
         sent = torch.tensor([0.3, t - 2.0], dtype=torch.float64)  # the clients' mean difference
@@ -86,7 +86,7 @@ def test_executors_agree_and_a_run_resumes_bit_for_bit(share: float, tmp_path: P
     split, local = small_split(), LocalTraining(lr=0.05)
     how = {"local": local, "clients_per_round": share, "device": "cpu"}
     whole = federate(split, model(), rounds=4, chunk=5, **how)
-    loop = federate(split, model(), rounds=4, executor="loop", **how)
+    loop = federate(split, model(), rounds=4, chunk=1, **how)
     federate(split, model(), rounds=2, chunk=5, checkpoint=tmp_path, **how)
     resumed = federate(split, model(), rounds=4, chunk=5, checkpoint=tmp_path, resume=True, **how)
     for name, value in whole.state.tensors().items():

@@ -16,7 +16,7 @@ class Near(Backbone):
     reaches b are shared, each averaged over the clients that trained it.
     """
 
-    private = ("user",)
+    owners = {"user": "user"}
     aggregate_items = "row"
 
     def __init__(self, dim: int = 8, *, std: float = 0.3) -> None:

@@ -28,7 +28,7 @@ class FromTitles(ItemTable):
 class Gated(Backbone):
     r"""Score :math:`p^\top(g\,t_i + (1-g)\,q_i)`; g is the user's own."""
 
-    private = ("user", "user_gate")
+    owners = {"user": "user", "user_gate": "user"}
 
     def __init__(self, dim: int = 16) -> None:
         super().__init__()

@@ -53,12 +53,9 @@ def test_it_fits_on_a_page_and_the_page_shows_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["backbone", "selector", "fusion"])
-def test_both_executors_agree_and_what_is_private_stays(name: str, shop: Dataset, split: Split) -> None:
+def test_chunks_agree_and_what_is_private_stays(name: str, shop: Dataset, split: Split) -> None:
     run = {**examples(shop)[name], "local": LOCAL, "rounds": 2, "clients_per_round": 0.2, "evaluate_every": 2}
-    loop, fast = (
-        federate(split, executor=executor, device="cpu", dtype=torch.float64, **run)
-        for executor in ("loop", "vectorized")
-    )
+    loop, fast = (federate(split, chunk=chunk, device="cpu", dtype=torch.float64, **run) for chunk in (1, None))
     for part, value in loop.state.tensors().items():
         torch.testing.assert_close(fast.state.tensors()[part], value, rtol=0, atol=1e-10)
     sent = {"backbone": {"place", "place (rows touched)", "reach", "reach (rows touched)"}, "selector": {"item"}}

@@ -53,8 +53,8 @@ def test_what_other_places_send_is_summed_in_the_same_vector() -> None:
         def client(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
             return {"share": work.count.double() / 100}
 
-        def server(self, own: dict, sums: object, state: object) -> dict:
-            return {"total": sums.uploads["select/share"]}  # type: ignore[attr-defined]
+        def server(self, own: dict, uploads: dict, sums: object, state: object) -> dict:
+            return {"total": uploads["share"]}
 
     split = small_split()
     run = federate(split, FedMF(4), select=Telling(), protect=SecureAggregation(bits=24), **HOW)

@@ -118,7 +118,7 @@ def test_a_run_resumed_at_a_round_that_was_not_evaluated_has_metrics(tmp_path: P
         pass
 
     class UntilSix(Counting):
-        def broadcast(self, own, state):
+        def broadcast(self, own, state, chosen):
             if state.round == 5:
                 raise Cut
             return super().broadcast(own, state)

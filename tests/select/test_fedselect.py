@@ -69,7 +69,7 @@ class Watched(FedSelect):
         uploads = super().after(work, message)
         for k, client in enumerate(work.clients.tolist()):
             number = int(work.owned_count[k])
-            fresh = F.softplus(-work.score(work.owned))[k, :number].double()
+            fresh = F.softplus(-work.trained(work.owned))[k, :number].double()
             self.losses[work.round, client] = fresh
             kept = work.memory["loss"][work.positions[k, :number]]
             assert torch.equal(kept, fresh)

@@ -44,7 +44,7 @@ def test_every_selector_is_held_to_it() -> None:
 
 @every_selector
 def test_both_executors_agree(name: str) -> None:
-    loop, fast = (run(name, executor=e, chunk=c, dtype=torch.float64) for e, c in (("loop", None), ("vectorized", 5)))
+    loop, fast = (run(name, chunk=c, dtype=torch.float64) for c in (1, 5))
     for part, value in loop.state.tensors().items():
         torch.testing.assert_close(fast.state.tensors()[part], value, rtol=0, atol=1e-9)
 
@@ -141,6 +141,6 @@ def test_a_graph_of_neighbours_goes_with_it(name: str) -> None:
     result = federate(SPLIT, FedPerGNN(8, refresh=2), select=selectors()[name], local=LOCAL, rounds=3, device="cpu",
                       dtype=torch.float64)  # fmt: skip
     loop = federate(SPLIT, FedPerGNN(8, refresh=2), select=selectors()[name], local=LOCAL, rounds=3, device="cpu",
-                    dtype=torch.float64, executor="loop")  # fmt: skip
+                    dtype=torch.float64, chunk=1)  # fmt: skip
     for part, value in loop.state.tensors().items():
         torch.testing.assert_close(result.state.tensors()[part], value, rtol=0, atol=1e-9)

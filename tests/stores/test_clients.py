@@ -29,9 +29,9 @@ from fedlib.data.log import Stores
 from fedlib.data.partition import at_random, share_edges
 from fedlib.engine.state import State, initial_state
 from fedlib.evaluation.rankings import scorer
-from fedlib.federation import _clients
 from fedlib.items import ItemTable
 from fedlib.run.arguments import resolved
+from fedlib.stores.clients import StoreClients
 
 M, N = 40, 120
 LOCAL = LocalTraining(batch=32, lr=0.01, optimizer="adam")
@@ -83,11 +83,13 @@ def test_the_server_takes_the_mean_by_size(split: Split, share: float) -> None:
     """Each store is trained alone from the start here, and the mean is written out."""
     model, dtype = MODEL, torch.float64
     result = run(split, model, rounds=1, clients_per_round=share, dtype=dtype)
-    clients = _clients(split, model, resolved(LOCAL, split, model, share), 0, CPU)
+    local = resolved(LOCAL, split, model, share)
+    excluded = split.data.interactions if local.negatives_from == "untouched" else split.train
+    clients = StoreClients(model, local, split.train, split.stores, split.client_sizes, excluded, 0)
     state = fresh(split, model, dtype)
     taken = participants(result, split)
     assert len(taken) == 4 * share
-    trained = {k: clients.train(state, clients.receive(state, torch.tensor([k]), 0)).values for k in taken}
+    trained = {k: clients.train(clients.receive(state, torch.tensor([k]), 0)).values for k in taken}
     size = {k: int(split.train.counts[split.stores.users(k)].sum()) for k in taken}
     for name, value in {**result.state.tables, **result.state.shared}.items():
         mean = sum(size[k] * trained[k][name] for k in taken) / sum(size.values())

@@ -145,7 +145,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit_and_a_saved_one_recommends_alike(
     how = {"clients_per_round": 0.6}
     whole = run(split, kind, rounds=3, **how)
     run(split, kind, rounds=1, checkpoint=tmp_path, **how)
-    resumed = run(split, kind, rounds=3, checkpoint=tmp_path, resume=True, executor="loop", **how)
+    resumed = run(split, kind, rounds=3, checkpoint=tmp_path, resume=True, **how)
     for name, value in whole.state.tensors().items():
         assert torch.equal(resumed.state.tensors()[name], value), name
     again = load_result(whole.save(tmp_path / "result"))
@@ -158,7 +158,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit_and_a_saved_one_recommends_alike(
 def test_what_is_a_users_is_never_sent_and_an_upload_is_a_stores(split: Split, kind: str) -> None:
     result = run(split, kind, rounds=1)
     ledger, state = result.ledger, result.state
-    own = {name for name in state.private if result.backbone.is_of_user(name)}
+    own = {name for name in state.private if result.backbone.owner(name) == "user"}
     assert own and all(len(state.private[name]) == 13 for name in own)
     assert not own & set(ledger["tensor"]) and {*state.tables, *state.shared} <= set(ledger["tensor"])
     assert (ledger["clients"] == 3).all() and not ledger["tensor"].str.startswith("third party").any()
