@@ -28,6 +28,7 @@ from fedlib.federation import federate
 from fedlib.places import Place
 from fedlib.protect.noise import UserLevelDP
 from fedlib.run.result import Result
+from fedlib.shapes import real_of
 
 HEAD = "score.weight"
 Row = dict[str, Any]
@@ -173,5 +174,5 @@ def losses(result: Result, users: Tensor, logs: list[UserItems]) -> Tensor:
     device = result.state.device
     for items, count in (log.padded(users) for log in logs):
         z = score(result.state, result.backbone, users.to(device), items.to(device), result.data.train.to(device)).cpu()
-        parts.append(softplus(-z)[torch.arange(items.shape[1]) < count[:, None]])
+        parts.append(softplus(-z)[real_of(items, count)])
     return torch.cat(parts)

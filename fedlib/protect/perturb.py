@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
+from fedlib.shapes import real_of
 
 
 class Perturbation(NamedTuple):
@@ -40,7 +41,7 @@ def perturb(
     """
     d, m = update.shape[2], min(how.pseudo_items, n_items)
     who = clients[:, None]
-    real = torch.arange(ids.shape[1], device=ids.device) < n_rows[:, None]
+    real = real_of(ids, n_rows)
     pseudo = untouched(ids, real, n_items, rng.key(stream, "pseudo items"), clients)[:, :m]  # (K, M), then n_items
     every = torch.cat([torch.where(real, ids, n_items), pseudo], dim=1)
     weight = real[:, :, None] / n_rows[:, None, None].to(update.dtype)
