@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.expansion import GraphExpansion, others, totals
+from fedlib.backbones.losses import errors
 from fedlib.errors import InputError
 from fedlib.scatter import add_columns_, add_rows_
 from fedlib.shapes import Batch, Descend, Gradients, Pairs, RowGradients, Rows, Table, Trained, find, real_of
@@ -180,8 +181,8 @@ class FedPerGNN(Backbone):
         heard, scored = self.vectors(rows["item"], own, share, params["extra"])
         user = user_vectors(p, params["elsewhere"] + heard.sum(1), heard, size, own)  # (K, R, d)
         z = (user * scored).sum(2).gather(1, batch.local)
-        loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
-        e = add_columns_(torch.zeros_like(own), batch.local, (torch.sigmoid(z) - batch.labels) * batch.weights)
+        loss, e = errors(z, batch)
+        e = add_columns_(torch.zeros_like(own), batch.local, e)
         left = size[:, None] - own
         beta = torch.where(left > 0, 0.5 / left.clamp(min=1), 0.0)
         alpha = torch.where(left > 0, 0.5, 1.0)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
+from fedlib.backbones.losses import cross_entropy
 from fedlib.shapes import Pairs
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class StoreModel:
         r = len(next(iter(tables.values())))
         pairs = Pairs(batch.local[0] // r, batch.local[0] % r, {name: mask[0] for name, mask in batch.masks.items()})
         z = self.backbone.pair_logits(leaves, tables, pairs)
-        loss = (binary_cross_entropy_with_logits(z, batch.labels[0], reduction="none") * batch.weights[0]).sum()
+        loss = cross_entropy(z[None], batch)
         asked = [leaf for leaf in (*leaves.values(), *tables.values()) if leaf.requires_grad]
         grads = iter(torch.autograd.grad(loss, asked))
         network = {name: next(grads)[None] for name, leaf in leaves.items() if leaf.requires_grad}
         items = {name: next(grads)[None] for name, leaf in tables.items() if leaf.requires_grad}
-        return loss.detach()[None], network, items
+        return loss.detach(), network, items
