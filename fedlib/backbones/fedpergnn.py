@@ -12,7 +12,7 @@ from fedlib.backbones.base import Backbone
 from fedlib.backbones.expansion import GraphExpansion, others, totals
 from fedlib.backbones.losses import errors
 from fedlib.errors import InputError
-from fedlib.scatter import add_columns_, add_rows_
+from fedlib.scatter import add_columns_, add_rows_, take_rows
 from fedlib.shapes import Batch, Descend, Gradients, Pairs, RowGradients, Rows, Table, Trained, find, real_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class FedPerGNN(Backbone):
         the client has it; share and extra (K, R, d) with (q_i + n_ui) / 2 = share q_i + extra.
         """
         table = tables["item"].expand(len(positives), -1, -1)
-        q = table.gather(1, positives[:, :, None].expand(-1, -1, self.dim))  # (K, P, d)
+        q = take_rows(table, positives)  # (K, P, d)
         real = real_of(positives, count).to(q.dtype)
         share, extra = torch.ones_like(real), torch.zeros_like(q)
         if "holders" in params:
@@ -119,7 +119,7 @@ class FedPerGNN(Backbone):
             "size": count.to(q.dtype),
             "own": (place >= 0).to(q.dtype),
             "share": F.pad(share, (0, 1), value=1.0).gather(1, at),
-            "extra": F.pad(extra, (0, 0, 0, 1)).gather(1, at[:, :, None].expand(-1, -1, self.dim)),
+            "extra": take_rows(F.pad(extra, (0, 0, 0, 1)), at),
         }
         return {"user": params["user"]} | found
 

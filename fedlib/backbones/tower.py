@@ -124,7 +124,7 @@ def score(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 
 def gather_rows(rows: Tensor, local: Tensor) -> Tensor:
-    """The row of each sample, rows (K, R, d) and local (K, B) -> (K, B, d)."""
+    """The row of each sample, rows (K, R, d) and local (K, B) -> (K, B, d), as rows of one long list."""
     return F.embedding(_in_one_list(rows, local), rows.flatten(0, 1))
 
 

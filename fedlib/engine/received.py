@@ -21,6 +21,7 @@ from fedlib.engine.reading import (
 )
 from fedlib.engine.state import State
 from fedlib.errors import InputError
+from fedlib.scatter import take_rows
 from fedlib.shapes import Chunk, Trained, find
 
 Values = dict[str, Tensor]
@@ -91,7 +92,7 @@ class Received:
         params = {name: value for name, value in values.items() if name not in tables}
         if prepares(self.backbone):
             params = prepared(self.state, self.backbone, params, tables, self.clients, items, self.own)
-        rows = {name: gathered(table, items) for name, table in tables.items()}
+        rows = {name: take_rows(table, items) for name, table in tables.items()}
         return self.backbone.logits(params, rows)
 
     def score_trained(self, chunk: Chunk, trained: Trained, items: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ class Received:
         place = find(chunk.ids, chunk.n_rows, items)
         touched, at = (place >= 0)[:, :, None], place.clamp(min=0)
         rows = received_rows(self.state, self.clients, items)
-        rows = {name: torch.where(touched, gathered(trained.rows[name], at), row) for name, row in rows.items()}
+        rows = {name: torch.where(touched, take_rows(trained.rows[name], at), row) for name, row in rows.items()}
         params = {name: trained.params[name] for name in (*self.state.private, *self.state.shared)}
         with torch.no_grad():
             if prepares(self.backbone):
@@ -124,8 +125,3 @@ def only_table(backbone: Backbone) -> str:
             "the one vector of an item: choose a backbone with one table."
         )
     return next(iter(backbone.tables))
-
-
-def gathered(table: Tensor, items: Tensor) -> Tensor:
-    """Rows (K, C, d) of K clients' tables (K, n, d) for items (K, C)."""
-    return table.gather(1, items[:, :, None].expand(-1, -1, table.shape[2]))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
+from fedlib.scatter import take_rows
 from fedlib.shapes import real_of
 
 
@@ -55,7 +56,7 @@ def perturb(
     order = every.argsort(dim=1, stable=True)  # by item: pseudo rows mixed with real ones, padding last
     every = every.gather(1, order)
     n_real = (every < n_items).sum(1)
-    return every.clamp(max=n_items - 1), n_real, rows.gather(1, order[:, :, None].expand(-1, -1, d))
+    return every.clamp(max=n_items - 1), n_real, take_rows(rows, order)
 
 
 def untouched(ids: Tensor, real: Tensor, n_items: int, stream: int, clients: Tensor) -> Tensor:
