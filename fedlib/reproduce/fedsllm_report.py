@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from fedlib.errors import InputError
-from fedlib.evaluation.stats import mean_and_spread
+from fedlib.evaluation.stats import mean_and_spread, shares_drawn
 from fedlib.prototypes.recorded import PACKAGED
 from fedlib.prototypes.recorded import read as read_record
 from fedlib.reproduce.fedsllm import BACKBONES, READINGS, SHARES, THEIRS, UPDATED_EVERY, paper
@@ -92,21 +91,15 @@ def spread(rows: Sequence[Row], cell: str, metric: str) -> str:
     return f"{centre:.1f}" if np.isnan(wide) else f"{centre:.1f}\xa0±\xa0{wide:.1f}"
 
 
-@cache
-def _draws(users: int) -> np.ndarray:
-    """How often every user is drawn, as a share, (draws, users)."""
-    number = max(1000, 4_000_000 // users)
-    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), number) / users
-
-
 def gap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     """The mean of ``first - second`` (m,) with its 95 % paired interval over users: mean, low, high.
 
-    As :func:`fedlib.evaluation.stats.paired_bootstrap`, but all gaps of as many users share one set of draws, at
-    least 1,000: a table has hundreds.
+    That of :func:`fedlib.evaluation.stats.paired_bootstrap` with fewer draws, at least 1,000, which all gaps of as many
+    users share: a table has hundreds.
     """
     difference = first - second
-    low, high = np.quantile(_draws(len(difference)) @ difference, [0.025, 0.975])
+    draws = shares_drawn(len(difference), max(1000, 4_000_000 // len(difference)))
+    low, high = np.quantile(draws @ difference, [0.025, 0.975])
     return float(difference.mean()), float(low), float(high)
 
 
