@@ -81,14 +81,6 @@ def traffic(result: Result, direction: str) -> float:
     return float(rows["bytes_per_client"].sum()) / MB
 
 
-def model_traffic(result: Result) -> float:
-    """Megabytes of the model itself among what a client of the last round sent: item tables and shared parameters."""
-    ledger = result.ledger
-    last = ledger[(ledger["round"] == ledger["round"].max()) & (ledger["direction"] == "up")]
-    model = last[last["tensor"].isin([*result.state.tables, *result.state.shared])]
-    return float(model["bytes_per_client"].sum()) / MB
-
-
 def training(backbone: Backbone, ratio: float, negatives: int = 4, epochs: int = 2) -> float:
     """Multiplications of local training for each positive a client has: forward, and two products backward for one."""
     return 3 * multiply_adds(backbone) * ratio * (1 + negatives) * epochs
