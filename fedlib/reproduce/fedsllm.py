@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlib.errors import InputError
-from fedlib.prototypes.recorded import read as read_record
+from fedlib.prototypes.recorded import read_record
 from fedlib.reproduce.cells import Cell, Grid, Table
 
 BACKBONES = ("fedncf", "fedmf", "pfedrec", "fedpergnn")
