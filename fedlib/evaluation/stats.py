@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -52,7 +51,6 @@ def paired_bootstrap(
     return Interval(float(difference.mean()), low, high)
 
 
-@cache
 def shares_drawn(users: int, draws: int, seed: int = 0) -> np.ndarray:
     """The samples of :func:`paired_bootstrap` as the share that every user has in each of them, (draws, users).
 

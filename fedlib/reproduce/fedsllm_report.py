@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -90,6 +91,12 @@ def spread(rows: Sequence[Row], cell: str, metric: str) -> str:
     return f"{centre:.1f}" if np.isnan(wide) else f"{centre:.1f}\xa0±\xa0{wide:.1f}"
 
 
+@cache
+def _draws(users: int) -> np.ndarray:
+    """How often every user is drawn, as a share, (draws, users)."""
+    return shares_drawn(users, max(1000, 4_000_000 // users))
+
+
 def gap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     """The mean of ``first - second`` (m,) with its 95 % paired interval over users: mean, low, high.
 
@@ -97,8 +104,7 @@ def gap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     users share: a table has hundreds.
     """
     difference = first - second
-    draws = shares_drawn(len(difference), max(1000, 4_000_000 // len(difference)))
-    low, high = np.quantile(draws @ difference, [0.025, 0.975])
+    low, high = np.quantile(_draws(len(difference)) @ difference, [0.025, 0.975])
     return float(difference.mean()), float(low), float(high)
 
 
