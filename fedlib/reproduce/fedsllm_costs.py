@@ -119,13 +119,19 @@ def table5(results: Mapping[str, Result], *, positives: float, prototypes: int =
         megabytes, millions = as_counted(name, result.backbone, n)
         local = result.config["local"]
         ratio = (result.config["places"].get("select") or {"ratio": 1.0})["ratio"]
-        rows.append({
-            "selector": name, "MB up": traffic(result, "up"), "MB down": traffic(result, "down"),
-            "MB as counted": megabytes, "MB printed": told.megabytes,
-            "M as counted": millions, "M printed": told.millions,
-            "M training": training(result.backbone, ratio, local["negatives"], local["epochs"]) / 1e6,
-            "M selecting": selecting(name, result.backbone, positives, prototypes) / 1e6,
-        })  # fmt: skip
+        rows.append(
+            {
+                "selector": name,
+                "MB up": traffic(result, "up"),
+                "MB down": traffic(result, "down"),
+                "MB as counted": megabytes,
+                "MB printed": told.megabytes,
+                "M as counted": millions,
+                "M printed": told.millions,
+                "M training": training(result.backbone, ratio, local["negatives"], local["epochs"]) / 1e6,
+                "M selecting": selecting(name, result.backbone, positives, prototypes) / 1e6,
+            }
+        )
     return pd.DataFrame(rows).set_index("selector")
 
 

@@ -18,10 +18,19 @@ from fedlib.reproduce.results import Row, per_user
 
 CHOICE = "NDCG@10"  # what decides between readings, on validation data
 PRINTED = {  # our row -> the paper's; several readings of one row share its place
-    "base": "Base", "random": "Random", "entropy": "Entropy", "margin": "Margin", "least": "Least",
-    "fedselect": "FedSelect", "fale": "FALE", "recorded": None, "keyword": None, "cluster": "Ours-Cluster",
-    "qwen": "Ours-Qwen", "llama": "Ours-LLaMa",
-}  # fmt: skip
+    "base": "Base",
+    "random": "Random",
+    "entropy": "Entropy",
+    "margin": "Margin",
+    "least": "Least",
+    "fedselect": "FedSelect",
+    "fale": "FALE",
+    "recorded": None,
+    "keyword": None,
+    "cluster": "Ours-Cluster",
+    "qwen": "Ours-Qwen",
+    "llama": "Ours-LLaMa",
+}
 BY_PROTOTYPES = ("recorded", "keyword", "cluster", *THEIRS.values())
 
 
