@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks import machine
 from fedlib import rng
 from fedlib.data.log import UserItems
-from fedlib.evaluation.metrics import rank_dot
+from fedlib.evaluation.metrics import Ranking, rank_all
 
 
 class Shape(NamedTuple):
@@ -60,8 +60,13 @@ def assert_equal_to_plain_loops() -> None:
         own = scores[user][item]
         expected.append(1 + sum(rival > own for rival in rivals) + sum(rival == own for rival in rivals) / 2)
     for k_max in (None, 10):
-        ranks = rank_dot(users, items, [train], held_out, k_max=k_max, memory_mb=0.01).ranks
+        ranks = rank_dot(users, items, train, held_out, k_max=k_max, memory_mb=0.01).ranks
         assert ranks.tolist() == [r if k_max is None or r <= k_max else float("inf") for r in expected], k_max
+
+
+def rank_dot(users: Tensor, items: Tensor, train: UserItems, held_out: UserItems, **how: Any) -> Ranking:
+    """Protocol B for scores ``u . v``."""
+    return rank_all(lambda block: users[block] @ items.T, [train], held_out, **how)
 
 
 def problem(shape: Shape) -> tuple[Tensor, Tensor, UserItems, UserItems]:
@@ -88,7 +93,7 @@ def measure(name: str, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     shape = SHAPES[name]
     users, items, train, held_out = problem(shape)
-    rank = partial(rank_dot, users, items, [train], held_out, k_max=shape.k_max)
+    rank = partial(rank_dot, users, items, train, held_out, k_max=shape.k_max)
     seconds, _ = machine.seconds(lambda: rank().metrics((10, 20)), repeats=1)
     rate = machine.matrix_rate()
     floor = 2 * shape.m * shape.n * shape.d / rate

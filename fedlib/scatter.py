@@ -1,9 +1,18 @@
-"""Sums over repeated indices that give the same bits every time, on a CPU and on CUDA."""
+"""Rows taken by index, and sums over repeated indices that give the same bits every time, on a CPU and on CUDA."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def take_rows(table: Tensor, index: Tensor) -> Tensor:
+    """``table[k, index[k, s]]``, table (K, R, d) and index (K, S) -> (K, S, d), which can be differentiated.
+
+    The K tables may be one, expanded: it is not copied. Where they are K of their own,
+    :func:`~fedlib.backbones.tower.gather_rows` takes a quarter of the time.
+    """
+    return table.gather(1, index[:, :, None].expand(-1, -1, table.shape[2]))
 
 
 def add_rows_(out: Tensor, index: Tensor, values: Tensor) -> Tensor:

@@ -81,9 +81,7 @@ def selectors(ratio: float = 0.4, *, n: int = 40, dim: int = 8) -> dict[str, Sel
         "static prototypes": PrototypeSelection(ratio, reading="intent", prototypes=fake),
         "hard_min": PrototypeSelection(ratio, reading="hard_min", prototypes=fake, update_every=2),
         "literal_desc": PrototypeSelection(ratio, reading="literal_desc", prototypes=fake, update_every=1),
-        "drawn": PrototypeSelection(
-            ratio, reading="intent", prototypes=fake, update_every=2, accumulate=True, sampled=True
-        ),
+        "drawn": PrototypeSelection(ratio, reading="intent", prototypes=fake, update_every=2, sampled=True),
     }
 
 

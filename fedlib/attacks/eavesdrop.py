@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fedlib.errors import InputError
 from fedlib.places import Place, Plan
 from fedlib.server.sums import Sums, weighted_mean
 from fedlib.shapes import Work
@@ -78,6 +79,14 @@ class Eavesdropper(Place):
     def of(self, client: int, party: str = "server") -> list[Seen]:
         """What the ``party`` saw of a client, or of sums it is in, in the order of the rounds."""
         return [seen for seen in self.seen if seen.party == party and client in seen.clients]
+
+    def takes_uploads(self) -> bool:
+        """Whether the inner place lets clients send something beside their update."""
+        try:
+            self.inner.collect(Sums(), seed=0, round=0).add_upload("counts", torch.zeros(1, 1))
+        except InputError:
+            return False
+        return True
 
     def init(self, split: Split, seed: int) -> dict[str, Tensor]:
         """The inner place's state."""

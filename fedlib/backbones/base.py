@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from fedlib import rng
 from fedlib.backbones.layers import Dropout
+from fedlib.backbones.losses import cross_entropy
 from fedlib.backbones.meeting import Meeting, Replaces
 from fedlib.data.log import UserItems
 from fedlib.scatter import add_rows_
@@ -233,7 +233,7 @@ class Backbone(nn.Module):
         leaves = {name: p.detach().requires_grad_("network" in wanted) for name, p in params.items()}
         with torch.enable_grad():
             z = self.logits(leaves, gathered, batch.masks)
-            loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
+            loss = cross_entropy(z, batch)
         asked = [leaf for leaf in (*leaves.values(), *gathered.values()) if leaf.requires_grad]
         grads = iter(torch.autograd.grad(loss.sum(), asked))
         network = {name: next(grads) for name, leaf in leaves.items() if leaf.requires_grad}

@@ -144,9 +144,16 @@ class GraphExpansion:
         return n_users * (self.dim * itemsize + 8) + n_edges * (self.dim * itemsize + 4)
 
     def learn(
-        self, third_party: dict[str, Tensor], held: dict[str, Tensor], private: dict[str, Tensor], clients: Tensor,
-        users: Tensor, items: Tensor, n_items: int, round: int,
-    ) -> list[tuple[str, str, str, str, int, float]]:  # fmt: skip
+        self,
+        third_party: dict[str, Tensor],
+        held: dict[str, Tensor],
+        private: dict[str, Tensor],
+        clients: Tensor,
+        users: Tensor,
+        items: Tensor,
+        n_items: int,
+        round: int,
+    ) -> list[tuple[str, str, str, str, int, float]]:
         """Let those of ``clients`` (K,) ask whose answer is old; returns what they sent and got, for the ledger.
 
         ``users`` and ``items`` (nnz,) are all training interactions.

@@ -11,6 +11,7 @@ from fedlib.backbones import tower
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.layers import hidden_layers
 from fedlib.backbones.linear import linear_backwards, linear_scores
+from fedlib.backbones.losses import errors
 from fedlib.backbones.meeting import IsAdded
 from fedlib.shapes import Batch, Gradients, RankOne, RowGradients, Rows, Table
 
@@ -88,7 +89,7 @@ class FedNCF(Backbone):
         if self.gmf:
             u = self._product_vector(params)
             z = z + linear_scores(u, rows["gmf"], batch.local)
-        loss, e = tower.errors(z, batch)
+        loss, e = errors(z, batch)
         network, items = "network" in wanted, "items" in wanted
         layered, g = tower.backwards(e[:, :, None] * w[:, None], layers, h, network=network, inputs=items)
         dense: Gradients = self._network_gradients(params, layered, h[-1], e) if network else {}

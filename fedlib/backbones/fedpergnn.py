@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.expansion import GraphExpansion, others, totals
+from fedlib.backbones.losses import errors
 from fedlib.errors import InputError
-from fedlib.scatter import add_columns_, add_rows_
+from fedlib.scatter import add_columns_, add_rows_, take_rows
 from fedlib.shapes import Batch, Descend, Gradients, Pairs, RowGradients, Rows, Table, Trained, find, real_of
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class FedPerGNN(Backbone):
         the client has it; share and extra (K, R, d) with (q_i + n_ui) / 2 = share q_i + extra.
         """
         table = tables["item"].expand(len(positives), -1, -1)
-        q = table.gather(1, positives[:, :, None].expand(-1, -1, self.dim))  # (K, P, d)
+        q = take_rows(table, positives)  # (K, P, d)
         real = real_of(positives, count).to(q.dtype)
         share, extra = torch.ones_like(real), torch.zeros_like(q)
         if "holders" in params:
@@ -119,7 +120,7 @@ class FedPerGNN(Backbone):
             "size": count.to(q.dtype),
             "own": (place >= 0).to(q.dtype),
             "share": F.pad(share, (0, 1), value=1.0).gather(1, at),
-            "extra": F.pad(extra, (0, 0, 0, 1)).gather(1, at[:, :, None].expand(-1, -1, self.dim)),
+            "extra": take_rows(F.pad(extra, (0, 0, 0, 1)), at),
         }
         return {"user": params["user"]} | found
 
@@ -181,8 +182,8 @@ class FedPerGNN(Backbone):
         heard, scored = self.vectors(rows["item"], own, share, params["extra"])
         user = user_vectors(p, params["elsewhere"] + heard.sum(1), heard, size, own)  # (K, R, d)
         z = (user * scored).sum(2).gather(1, batch.local)
-        loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
-        e = add_columns_(torch.zeros_like(own), batch.local, (torch.sigmoid(z) - batch.labels) * batch.weights)
+        loss, e = errors(z, batch)
+        e = add_columns_(torch.zeros_like(own), batch.local, e)
         left = size[:, None] - own
         beta = torch.where(left > 0, 0.5 / left.clamp(min=1), 0.0)
         alpha = torch.where(left > 0, 0.5, 1.0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from fedlib.backbones.losses import errors
 from fedlib.scatter import add_columns_
 from fedlib.shapes import Batch, RankOne
 
@@ -30,8 +30,7 @@ def linear_gradients(w: Tensor, b: Tensor | None, q: Tensor, batch: Batch) -> tu
     z = linear_scores(w, q, batch.local)
     if b is not None:
         z = z + b[:, None]
-    loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
-    e = (torch.sigmoid(z) - batch.labels) * batch.weights
+    loss, e = errors(z, batch)
     g, items = linear_backwards(e, w, q, batch.local)
     return loss, g, e.sum(1), items
 

@@ -90,9 +90,15 @@ class FedNGCF(Backbone):
     clients_are_stores = True
 
     def __init__(
-        self, dim: int = 64, *, layers: tuple[int, ...] = (64, 64, 64), variant: str = "code", dropout: float = 0.1,
-        l2: float = 1e-5, max_steps: int = 30,
-    ) -> None:  # fmt: skip
+        self,
+        dim: int = 64,
+        *,
+        layers: tuple[int, ...] = (64, 64, 64),
+        variant: str = "code",
+        dropout: float = 0.1,
+        l2: float = 1e-5,
+        max_steps: int = 30,
+    ) -> None:
         super().__init__()
         if variant not in VARIANTS:
             raise InputError(f'variant must be one of {", ".join(VARIANTS)}, not "{variant}".')

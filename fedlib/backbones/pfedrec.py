@@ -11,6 +11,7 @@ from fedlib.backbones import tower
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.layers import hidden_layers
 from fedlib.backbones.linear import head_gradients
+from fedlib.backbones.losses import errors
 from fedlib.shapes import Batch, Gradients, RowGradients, Rows, Table
 
 
@@ -80,7 +81,7 @@ class PFedRec(Backbone):
         """Those of the MLP; q (K, R, d). What is not ``wanted`` is not worked out."""
         layers, w = tower.named_layers("score", params, batch.masks), params["score.out.weight"].squeeze(1)
         h = tower.activations(tower.gather_rows(q, batch.local), layers)
-        loss, e = tower.errors(tower.score(h[-1], w, params["score.out.bias"]), batch)
+        loss, e = errors(tower.score(h[-1], w, params["score.out.bias"]), batch)
         network, items = "network" in wanted, "items" in wanted
         layered, g = tower.backwards(e[:, :, None] * w[:, None], layers, h, network=network, inputs=items)
         gradients = tower.named_gradients("score", layered)

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedlib.scatter import add_rows_
-from fedlib.shapes import Batch
 
 AT_ONCE = 8192  # samples whose scores are worked out together
 
@@ -124,14 +123,8 @@ def score(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
     return (h * w[:, None]).sum(2) + b
 
 
-def errors(z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    r"""Loss (K,) and :math:`e_s = \partial L/\partial z_s = \omega_s(\sigma(z_s) - r_s)` (K, B) of logits z (K, B)."""
-    loss = (F.binary_cross_entropy_with_logits(z, batch.labels, reduction="none") * batch.weights).sum(1)
-    return loss, (torch.sigmoid(z) - batch.labels) * batch.weights
-
-
 def gather_rows(rows: Tensor, local: Tensor) -> Tensor:
-    """The row of each sample, rows (K, R, d) and local (K, B) -> (K, B, d)."""
+    """The row of each sample, rows (K, R, d) and local (K, B) -> (K, B, d), as rows of one long list."""
     return F.embedding(_in_one_list(rows, local), rows.flatten(0, 1))
 
 

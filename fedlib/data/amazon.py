@@ -154,8 +154,14 @@ def _read_tables(name: str, place: Path) -> Dataset:
     notes: tuple[str, ...] = (f"{whole} items have one text for title, categories and brand",) if whole else ()
     if name == "amazon-industrial":
         notes += (f"a cut with {len(users):,} users and {len(items):,} items, {OTHER_CUT}",)
-    return _dataset(name, numbers, [str(user) for user in users], [row[1] for row in items],
-                    [_item(*row[2:]) for row in items], notes)  # fmt: skip
+    return _dataset(
+        name,
+        numbers,
+        [str(user) for user in users],
+        [row[1] for row in items],
+        [_item(*row[2:]) for row in items],
+        notes,
+    )
 
 
 def _item(text: str, title: str, brand: str, categories: str, description: str) -> Item:

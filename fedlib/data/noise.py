@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fedlib import rng
 from fedlib.errors import InputError
+from fedlib.shapes import real_of
 
 KINDS = ("uniform", "popularity", "taste")
 SWAPS = 200  # tried for each edge that finds its place taken
@@ -83,7 +84,7 @@ def first_choices(utility: Tensor, quota: Tensor, stream: int) -> Edges:
     gumbel = -(-torch.log1p(-rng.uniform(stream, users[:, None], items[None, :]))).log()
     most = int(quota.max()) if len(quota) else 0
     chosen = (utility + gumbel).topk(most, dim=1).indices
-    taken = torch.arange(most) < quota[:, None]
+    taken = real_of(chosen, quota)
     return users[:, None].expand_as(chosen)[taken], chosen[taken]
 
 

@@ -50,37 +50,15 @@ def synthetic(
     (random pairs), ``"popularity"`` (the same item popularity and user degree as the good edges) or ``"taste"``
     (chosen as a user of another store would). No pair is in the log twice, or both there and among the interactions.
 
-    The kind of an interaction, first that applies:
-
-    - *redundant*: the user has an earlier interaction with a book of the same category, style and topic;
-    - *typical*: the book is in the top quarter of the user's affinities and in the more popular half of its category;
-    - *hard*: the rest, true choices of a book that is unpopular or only of middling affinity.
-
-    An edge of the log is good for a store if it is no noise and its user belongs to the store or has a taste whose
-    cosine with the store's profile is at least 0.8; noise is good for none.
-
     Raises :class:`InputError` for sizes that do not fit together.
     """
     _check(n_users, n_items, n_stores, n_categories, interactions, noise, noise_share)
     shop = _shop(n_users, n_items, n_stores, n_categories, seed)
-    truth, everyone = shop.truth, torch.arange(n_users)
-    utility = truth.affinity(everyone) + truth.item_popularity.log()
-    lowest, highest = interactions
-    counts = lowest + rng.integers(highest - lowest + 1, rng.key(seed, "counts"), everyone)
-    local, good = _halves(*noises.first_choices(utility, 2 * counts, rng.key(seed, "choices")), counts, seed)
+    truth = shop.truth
+    utility = truth.affinity(torch.arange(n_users)) + truth.item_popularity.log()
+    local, good = _choices(utility, interactions, seed)
     log, is_noise = _global_log(local, good, utility, shop.stores, noise, noise_share, seed)
-    data = assemble(
-        "synthetic",
-        local[0].numpy(),
-        local[1].numpy(),
-        None,
-        user_ids=[f"user-{user}" for user in range(n_users)],
-        item_ids=[f"book-{item}" for item in range(n_items)],
-        catalogue=[(*book, "") for book in books(truth.item_category, truth.item_topic, seed)],
-        licence=LICENCE,
-        stores=shop.stores,
-        notes=(f"a {noise_share:.0%} share of the global log is noise ({noise})",),
-    )
+    data = _dataset(shop, local, f"a {noise_share:.0%} share of the global log is noise ({noise})", seed)
     truth = replace(
         truth,
         kind=_kinds(truth, data.interactions),
@@ -161,6 +139,13 @@ def _popularity(category: Tensor, seed: int) -> Tensor:
     return weight / total[category]
 
 
+def _choices(utility: Tensor, interactions: tuple[int, int], seed: int) -> tuple[noises.Edges, noises.Edges]:
+    """What each user chooses for itself, and as much for the global log."""
+    lowest, highest = interactions
+    counts = lowest + rng.integers(highest - lowest + 1, rng.key(seed, "counts"), torch.arange(len(utility)))
+    return _halves(*noises.first_choices(utility, 2 * counts, rng.key(seed, "choices")), counts, seed)
+
+
 def _halves(users: Tensor, items: Tensor, counts: Tensor, seed: int) -> tuple[noises.Edges, noises.Edges]:
     """Each user's 2 ``counts`` choices in a random order: the first half stays local, the second goes to the log."""
     order = torch.argsort(rng.bits(rng.key(seed, "halves"), users, items))
@@ -195,8 +180,24 @@ def _global_log(
     return UserItems.from_pairs(users[mixed], items[mixed], len(stores)), mixed >= len(good[0])
 
 
+def _dataset(shop: _Shop, local: noises.Edges, note: str, seed: int) -> Dataset:
+    """The users' own choices as a data set, which has no global log yet."""
+    return assemble(
+        "synthetic",
+        local[0].numpy(),
+        local[1].numpy(),
+        None,
+        user_ids=[f"user-{user}" for user in range(len(shop.stores))],
+        item_ids=[f"book-{item}" for item in range(len(shop.truth.item_category))],
+        catalogue=[(*book, "") for book in books(shop.truth.item_category, shop.truth.item_topic, seed)],
+        licence=LICENCE,
+        stores=shop.stores,
+        notes=(note,),
+    )
+
+
 def _kinds(truth: SyntheticTruth, log: UserItems) -> Tensor:
-    """Typical (0), hard (1) or redundant (2), as :func:`synthetic` defines them, (nnz,) int64."""
+    """Typical (0), hard (1) or redundant (2), as :class:`SyntheticTruth` defines them, (nnz,) int64."""
     affinity = truth.affinity(torch.arange(log.n_users))
     liked = affinity >= affinity.quantile(0.75, dim=1, keepdim=True)
     middle = torch.stack([truth.item_popularity[truth.item_category == c].median() for c in truth.item_category])

@@ -90,11 +90,14 @@ def subsample(split: Split, *, users: int = 5000, seed: int = 0) -> Split:
     log = renumbered(data.interactions)
     train, valid, test = (renumbered(part.of_users(chosen)) for part in (split.train, split.valid, split.test))
     data = replace(
-        data, n_items=len(items), interactions=log, sha256=log.sha256,
+        data,
+        n_items=len(items),
+        interactions=log,
+        sha256=log.sha256,
         given_test=data.given_test and renumbered(data.given_test),
         item_ids=[data.item_ids[item] for item in items.tolist()],
         catalogue=data.catalogue.iloc[items.numpy()].reset_index(drop=True),
-    )  # fmt: skip
+    )
     return Split(data, split.protocol, train, valid, test, None, None, test.sha256)
 
 

@@ -33,6 +33,15 @@ class SyntheticTruth:
     global_is_noise       (E,) bool        aligned with ``Dataset.global_log.items``
     global_good_for       (E, J) bool      which stores an edge of the global log is good for
     ====================  ===============  =====================================================================
+
+    The kind of an interaction, first that applies:
+
+    - *redundant*: the user has an earlier interaction with a book of the same category, style and topic;
+    - *typical*: the book is in the top quarter of the user's affinities and in the more popular half of its category;
+    - *hard*: the rest, true choices of a book that is unpopular or only of middling affinity.
+
+    An edge of the log is good for a store if it is no noise and its user belongs to the store or has a taste whose
+    cosine with the store's profile is at least 0.8; noise is good for none.
     """
 
     item_category: Tensor

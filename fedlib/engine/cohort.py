@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedlib import rng
 from fedlib.data.negatives import NegativeSampler
-from fedlib.shapes import Chunk
+from fedlib.shapes import Chunk, real_of
 
 
 def clients_in_round(able: int, per_round: float) -> int:
@@ -123,7 +123,5 @@ def build(
     sample = positives[:, :, None] * (negatives + 1) + torch.arange(negatives + 1, device=positives.device)
     label = (torch.arange(negatives + 1, device=positives.device) == 0).float().expand(k, p, negatives + 1)
     count = count * (negatives + 1)
-    n = p * (negatives + 1)
-    real = torch.arange(n, device=positives.device) < count[:, None]
-    local, ids, n_rows = slots(items.view(k, n), real)
-    return Chunk(clients, count, sample.reshape(k, n), label.reshape(k, n), local, ids, n_rows)
+    local, ids, n_rows = slots(items.flatten(1), real_of(items.flatten(1), count))
+    return Chunk(clients, count, sample.flatten(1), label.flatten(1), local, ids, n_rows)

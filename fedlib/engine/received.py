@@ -25,6 +25,7 @@ from fedlib.engine.reading import (
 )
 from fedlib.engine.state import State
 from fedlib.errors import InputError
+from fedlib.scatter import take_rows
 from fedlib.shapes import Chunk, Rows, Trained, find
 
 Values = dict[str, Tensor]
@@ -105,7 +106,7 @@ class Received:
             place = find(chunk.ids, chunk.n_rows, wanted)
             touched, at = (place >= 0)[:, :, None], place.clamp(min=0)
             rows = received_rows(self.state, self.clients, wanted)
-            return {name: torch.where(touched, gathered(trained.rows[name], at), row) for name, row in rows.items()}
+            return {name: torch.where(touched, take_rows(trained.rows[name], at), row) for name, row in rows.items()}
 
         params = {name: trained.params[name] for name in (*self.state.private, *self.state.shared)}
         every = torch.arange(self.state.n_items, device=items.device).expand(len(items), -1)
@@ -135,9 +136,4 @@ def only_table(model: Backbone) -> str:
 
 def rows_of(tables: Values, items: Tensor) -> Rows:
     """Rows (K, C, d) of K clients' tables (K, n, d) for items (K, C)."""
-    return {name: gathered(table, items) for name, table in tables.items()}
-
-
-def gathered(table: Tensor, items: Tensor) -> Tensor:
-    """Rows (K, C, d) of K clients' tables (K, n, d) for items (K, C)."""
-    return table.gather(1, items[:, :, None].expand(-1, -1, table.shape[2]))
+    return {name: take_rows(table, items) for name, table in tables.items()}

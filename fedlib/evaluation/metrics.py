@@ -186,23 +186,6 @@ def rank_all(
     return Ranking.concatenate([_rank_block(score_block(block), exclude, relevant, block, k_max) for block in blocks])
 
 
-def rank_dot(
-    user_vectors: Tensor,
-    item_vectors: Tensor,
-    exclude: Sequence[UserItems],
-    relevant: UserItems,
-    *,
-    k_max: int | None = None,
-    memory_mb: float = 256,
-) -> Ranking:
-    """:func:`rank_all` for scores ``u . v`` of user_vectors (m, d) and item_vectors (n, d)."""
-
-    def score_block(users: Tensor) -> Tensor:
-        return user_vectors[users.to(user_vectors.device)] @ item_vectors.T
-
-    return rank_all(score_block, exclude, relevant, k_max=k_max, memory_mb=memory_mb)
-
-
 def _rank_block(
     scores: Tensor, exclude: Sequence[UserItems], relevant: UserItems, users: Tensor, k_max: int | None
 ) -> Ranking:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from fedlib import rng
 from fedlib.errors import InputError
@@ -45,16 +46,25 @@ def paired_bootstrap(
     difference = torch.from_numpy(first - second)
     if not bool(difference.isfinite().all()):
         raise InputError("a and b must be finite numbers, but one is NaN or infinite")
-    m = len(difference)
-    stream, user = rng.key(seed, "paired bootstrap"), torch.arange(m)
-    means = torch.cat(
-        [
-            difference[rng.integers(m, stream, draw[:, None], user)].mean(1)
-            for draw in torch.arange(draws).split(max(1, _AT_ONCE // m))
-        ]
-    )
+    means = torch.cat([difference[sample].mean(1) for sample in _samples(len(difference), draws, seed)])
     low, high = torch.quantile(means, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
     return Interval(float(difference.mean()), low, high)
+
+
+def shares_drawn(users: int, draws: int, seed: int = 0) -> np.ndarray:
+    """The samples of :func:`paired_bootstrap` as the share that every user has in each of them, (draws, users).
+
+    Times the differences of the users they are the means of the samples: one set serves a table of hundreds.
+    """
+    counts = [torch.zeros(len(s), users).scatter_add_(1, s, torch.ones(s.shape)) for s in _samples(users, draws, seed)]
+    return torch.cat(counts).double().div_(users).numpy()
+
+
+def _samples(users: int, draws: int, seed: int) -> Iterator[Tensor]:
+    """``draws`` samples of as many users, with replacement, a block (B, users) at a time."""
+    stream, user = rng.key(seed, "paired bootstrap"), torch.arange(users)
+    for draw in torch.arange(draws).split(max(1, _AT_ONCE // users)):
+        yield rng.integers(users, stream, draw[:, None], user)
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -41,9 +40,13 @@ ORDERS = np.array(
 
 
 def epsilon(
-    noise_multiplier: float, sample_rate: float, steps: int, delta: float, sampling: str = "poisson",
+    noise_multiplier: float,
+    sample_rate: float,
+    steps: int,
+    delta: float,
+    sampling: str = "poisson",
     accountant: str = "rdp",
-) -> float:  # fmt: skip
+) -> float:
     r"""The :math:`\epsilon` with which ``steps`` rounds are :math:`(\epsilon, \delta)`-differentially private.
 
     ``noise_multiplier`` z; ``sample_rate`` q, the share of the clients a round expects; ``sampling``: see the module,
@@ -140,9 +143,13 @@ def zcdp_epsilon(noise_multiplier: float, steps: int, delta: float) -> float:
 
 
 def calibrate(
-    target_epsilon: float, delta: float, sample_rate: float, steps: int, sampling: str = "poisson",
+    target_epsilon: float,
+    delta: float,
+    sample_rate: float,
+    steps: int,
+    sampling: str = "poisson",
     accountant: str = "rdp",
-) -> float:  # fmt: skip
+) -> float:
     """The noise multiplier with which ``steps`` rounds spend ``target_epsilon``, or up to half a percent less.
 
     The other arguments are those of :func:`epsilon`. InputError if no noise multiplier between 0.1 and 10,000 does.
@@ -167,27 +174,6 @@ def calibrate(
         else:
             high, at_high = middle, at_middle
     return high
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a run has spent after ``steps`` rounds; a checkpoint needs to keep no more than ``steps``."""
-
-    noise_multiplier: float
-    sample_rate: float
-    delta: float
-    sampling: str = "poisson"
-    accountant: str = "rdp"
-    steps: int = 0
-
-    def after_round(self) -> Spent:
-        """The same one round later."""
-        return replace(self, steps=self.steps + 1)
-
-    @property
-    def epsilon(self) -> float:
-        """What the rounds so far have spent, as :func:`epsilon` gives it."""
-        return epsilon(self.noise_multiplier, self.sample_rate, self.steps, self.delta, self.sampling, self.accountant)
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,8 @@ A round of DP-FedAvg (McMahan et al., *Learning Differentially Private Recurrent
 1. the server draws the cohort (:func:`fedlib.engine.cohort.sample_clients`);
 2. each client scales its whole update down to the norm S with :func:`clip_update`;
 3. the server sums with equal weights, adds :func:`gaussian_sum_noise` of standard deviation :math:`zS` and divides by
-   the cohort it expected, :func:`dp_mean`.
+   the cohort it expected, q m: how many there were is itself private, and dividing by that number would let one client
+   change the mean by more than S / (q m).
 
 :mod:`fedlib.protect.accounting` says what this is worth. The numbers here come from :mod:`fedlib.rng`, so that a run
 can be repeated. Where there is something to protect, they have to be secret and from a cryptographic generator, and
@@ -65,17 +66,6 @@ def gaussian_sum_noise(shape: tuple[int, ...], std: float, stream: int, device: 
     """
     number = torch.arange(torch.Size(shape).numel(), device=device)
     return (std * rng.normal(stream, number)).view(shape)
-
-
-def dp_mean(total: Tensor, expected: float, noise: Tensor) -> Tensor:
-    r"""The mean the server may use, :math:`(\sum_u \Delta_u + n) / (q m)`.
-
-    ``expected`` is the expected number of clients :math:`q m`. How many there were is itself private, and dividing by
-    that number would let one client change the mean by more than S / (q m).
-    """
-    if not expected > 0:
-        raise InputError(f"A mean over {expected} expected clients is none: the number has to be above 0.")
-    return (total + noise.to(total.dtype)) / expected
 
 
 def plain_noise(update: Mapping[str, Tensor], variance: float, stream: int, clients: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from fedlib.protect.accounting import calibrate, epsilon
 from fedlib.protect.mechanisms import clip_update, gaussian_sum_noise, plain_noise
 from fedlib.protect.perturb import Perturbation, laplace, perturb
 from fedlib.server.sums import EqualWeights, Sums, dense_rows
-from fedlib.shapes import Work
+from fedlib.shapes import Work, real_of
 
 if TYPE_CHECKING:
     from fedlib.engine.state import State
@@ -127,7 +127,7 @@ class LocalDP(Place):
             work.ids, n_rows, rows = perturb(
                 rows, work.ids, work.real.sum(1), how, clients=work.clients, n_items=work.n_items, stream=stream
             )
-            work.real = torch.arange(work.ids.shape[1], device=rows.device) < n_rows[:, None]
+            work.real = real_of(work.ids, n_rows)
             work.update |= dict(zip(names, rows.split(widths, dim=2), strict=True))
         return {}
 

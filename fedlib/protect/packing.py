@@ -12,11 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlib import rng
 from fedlib.errors import InputError
-from fedlib.protect.quantize import Encoded, Quantizer, Words, whole, word
-
-WEIGHT = "weight"
+from fedlib.protect.quantize import Words, word
 
 
 def pack(codes: Mapping[str, Tensor], *, n_max: int, largest: int) -> Words:
@@ -52,30 +49,3 @@ def unpack(total: Words, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tenso
         )
     pieces = torch.from_numpy(total.astype(np.int64)).split(sizes)
     return {name: piece.view(tuple(shape)) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
-
-
-def weigh(
-    values: Mapping[str, Tensor], weight: Tensor, quantizer: Quantizer, *, stream: int, clients: Tensor
-) -> tuple[dict[str, Tensor], int]:
-    r"""What K clients send for a weighted mean, :math:`(w_u x_u, w_u)` as codes, and how many values were clipped.
-
-    values: named (K, ...); weight (K,) whole numbers; clients (K,). The largest number in it is
-    ``quantizer.largest`` times the largest weight.
-    """
-    encoded: dict[str, Encoded] = {
-        name: quantizer.encode(value, rng.key(stream, name), clients, weight) for name, value in values.items()
-    }
-    codes = {name: one.codes for name, one in encoded.items()}
-    return codes | {WEIGHT: whole(weight)}, sum(one.clipped for one in encoded.values())
-
-
-def weighted_means(totals: Mapping[str, Tensor], quantizer: Quantizer) -> tuple[dict[str, Tensor], int]:
-    r"""The means :math:`\sum_u w_u x_u / \sum_u w_u`, float64, and the sum of the weights, from summed codes.
-
-    Raises InputError where all weights are 0.
-    """
-    weight = int(totals[WEIGHT])
-    if weight == 0:
-        raise InputError("All weights are 0, so there is no mean: leave out rounds in which no client has a sample.")
-    sums = {name: quantizer.decode(total, weight) for name, total in totals.items() if name != WEIGHT}
-    return {name: value / weight for name, value in sums.items()}, weight

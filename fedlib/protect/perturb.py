@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
+from fedlib.scatter import take_rows
+from fedlib.shapes import real_of
 
 
 class Perturbation(NamedTuple):
@@ -40,7 +42,7 @@ def perturb(
     """
     d, m = update.shape[2], min(how.pseudo_items, n_items)
     who = clients[:, None]
-    real = torch.arange(ids.shape[1], device=ids.device) < n_rows[:, None]
+    real = real_of(ids, n_rows)
     pseudo = untouched(ids, real, n_items, rng.key(stream, "pseudo items"), clients)[:, :m]  # (K, M), then n_items
     every = torch.cat([torch.where(real, ids, n_items), pseudo], dim=1)
     weight = real[:, :, None] / n_rows[:, None, None].to(update.dtype)
@@ -54,7 +56,7 @@ def perturb(
     order = every.argsort(dim=1, stable=True)  # by item: pseudo rows mixed with real ones, padding last
     every = every.gather(1, order)
     n_real = (every < n_items).sum(1)
-    return every.clamp(max=n_items - 1), n_real, rows.gather(1, order[:, :, None].expand(-1, -1, d))
+    return every.clamp(max=n_items - 1), n_real, take_rows(rows, order)
 
 
 def untouched(ids: Tensor, real: Tensor, n_items: int, stream: int, clients: Tensor) -> Tensor:

@@ -90,13 +90,6 @@ class Quantizer:
             weight = weight.view(*weight.shape, *(1,) * (total.dim() - weight.dim()))
         return (total - self.zero * weight).to(torch.float64) * self.step
 
-    def error_bound(self, weight: int) -> float:
-        """By how much a decoded sum can be off from the sum of the clipped values: less than a step a unit of weight.
-
-        The standard deviation is far smaller, for n weights of 1 at most sqrt(n) step / 2.
-        """
-        return weight * self.step
-
 
 def check(quantizer: Quantizer) -> None:
     """Raise InputError unless the grid exists."""

@@ -65,24 +65,29 @@ def secure_sum(
     Raises InputError for a cohort above ``MAX_COHORT`` (unless ``exact``), an impossible threshold or unknown
     drop-outs, and :class:`~fedlib.errors.TooFewClients` where fewer than ``threshold`` clients last.
     """
-    if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype.kind != "u":
-        raise InputError(f"The vectors must be (K, D) unsigned words, not {vectors.shape} of {vectors.dtype}.")
+    if exact and transcript:
+        raise InputError("exact=True runs no protocol, so there is no transcript: ask for one of the two.")
+    check_vectors(vectors, exact)
     k = len(vectors)
     threshold = k // 2 + 1 if threshold is None else threshold
     check_threshold(threshold, k)
-    if k > MAX_COHORT and not exact:
-        raise InputError(
-            f"A cohort of {k} clients is too large for the protocol in one process (at most {MAX_COHORT}): "
-            "choose fewer clients a round, or exact=True for the same sum without the protocol."
-        )
-    if exact and transcript:
-        raise InputError("exact=True runs no protocol, so there is no transcript: ask for one of the two.")
     speakers = attendance(k, dropouts or {})
     if exact:
         return _exact_sum(vectors, threshold, speakers)
     entropies = [os.urandom if seed is None else SeededEntropy(seed, round, number) for number in range(k)]
     clients = [Client(number, threshold, entropy) for number, entropy in enumerate(entropies)]
     return run_rounds(clients, Server(threshold), vectors, speakers, transcript=transcript)
+
+
+def check_vectors(vectors: Words, exact: bool) -> None:
+    """Raise InputError for what is no list of vectors of words, or one too long for the protocol (unless ``exact``)."""
+    if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype.kind != "u":
+        raise InputError(f"The vectors must be (K, D) unsigned words, not {vectors.shape} of {vectors.dtype}.")
+    if len(vectors) > MAX_COHORT and not exact:
+        raise InputError(
+            f"A cohort of {len(vectors)} clients is too large for the protocol in one process (at most {MAX_COHORT}): "
+            "choose fewer clients a round, or exact=True for the same sum without the protocol."
+        )
 
 
 def attendance(k: int, dropouts: Mapping[str, Collection[int]]) -> dict[str, list[int]]:

@@ -34,7 +34,7 @@ class RecordedAnswers(Chat):
 
     @cached_property
     def _records(self) -> list[dict[str, Any]]:
-        return read(self.file)
+        return read_record(self.file)
 
     @property
     def source(self) -> str:
@@ -82,7 +82,7 @@ def record(model: Chat, messages: Messages, file: str | Path, dataset: str) -> s
     something else than a record.
     """
     path = Path(file)
-    records = read(path) if path.exists() else []
+    records = read_record(path) if path.exists() else []
     entry = {
         "dataset": dataset,
         "purpose": purpose_of(messages),
@@ -97,7 +97,7 @@ def record(model: Chat, messages: Messages, file: str | Path, dataset: str) -> s
     return str(entry["answer"])
 
 
-def read(file: Path) -> list[dict[str, Any]]:
+def read_record(file: Path) -> list[dict[str, Any]]:
     """The records in ``file``. Raises :class:`InputError` if it cannot be read or is not a record."""
     try:
         records = json.loads(file.read_text(encoding="utf-8"))

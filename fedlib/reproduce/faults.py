@@ -30,8 +30,11 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "all three": {"before": 0.3, "broken": 0.05, "hostile": 0.2, "attack": "sign-flip", "strength": 5.0},
 }
 OPTIONS: dict[str, Any] = {
-    "backbone": "fedmf", "clients_per_round": 0.1, "topk": "5,10,20", "evaluate_every": 100,
-} | HOW  # fmt: skip
+    "backbone": "fedmf",
+    "clients_per_round": 0.1,
+    "topk": "5,10,20",
+    "evaluate_every": 100,
+} | HOW
 RULES = ("mean", "median", "trimmed", "norm", "krum")
 RATES = Grid((1,), (100, 316, 1000), METRIC, protected=True)
 

@@ -20,17 +20,25 @@ from pathlib import Path
 from typing import Any
 
 from fedlib.errors import InputError
-from fedlib.prototypes.recorded import read as read_record
+from fedlib.prototypes.recorded import read_record
 from fedlib.reproduce.cells import Cell, Grid, Table
 
 BACKBONES = ("fedncf", "fedmf", "pfedrec", "fedpergnn")
 READINGS = ("hard_min", "literal_desc", "intent")
 GRID = Grid((0.001, 0.005, 0.01), None, "NDCG@10")  # the paper's three, and upward while the largest is the best
 SHARED: dict[str, Any] = {
-    "variant": "fedsllm", "items": "semantic", "encoder": "minilm", "clients_per_round": 0.1, "local_epochs": 2,
-    "rounds": 200, "weight_decay": 1e-6, "negatives_from": "unobserved", "best": "NDCG@10", "evaluate_every": 10,
+    "variant": "fedsllm",
+    "items": "semantic",
+    "encoder": "minilm",
+    "clients_per_round": 0.1,
+    "local_epochs": 2,
+    "rounds": 200,
+    "weight_decay": 1e-6,
+    "negatives_from": "unobserved",
+    "best": "NDCG@10",
+    "evaluate_every": 10,
     "topk": "5,10,20",
-}  # fmt: skip
+}
 BY_LOSS = ("entropy", "margin", "least")  # with two classes they keep the same samples, so one search serves all three
 SELECTORS: dict[str, dict[str, Any]] = {
     **{name: {"select": name} for name in ("random", *BY_LOSS, "fedselect", "fale")},

@@ -81,14 +81,6 @@ def traffic(result: Result, direction: str) -> float:
     return float(rows["bytes_per_client"].sum()) / MB
 
 
-def model_traffic(result: Result) -> float:
-    """Megabytes of the model itself among what a client of the last round sent: item tables and shared parameters."""
-    ledger = result.ledger
-    last = ledger[(ledger["round"] == ledger["round"].max()) & (ledger["direction"] == "up")]
-    model = last[last["tensor"].isin([*result.state.tables, *result.state.shared])]
-    return float(model["bytes_per_client"].sum()) / MB
-
-
 def training(backbone: Backbone, ratio: float, negatives: int = 4, epochs: int = 2) -> float:
     """Multiplications of local training for each positive a client has: forward, and two products backward for one."""
     return 3 * multiply_adds(backbone) * ratio * (1 + negatives) * epochs
@@ -127,13 +119,19 @@ def table5(results: Mapping[str, Result], *, positives: float, prototypes: int =
         megabytes, millions = as_counted(name, result.backbone, n)
         local = result.config["local"]
         ratio = (result.config["places"].get("select") or {"ratio": 1.0})["ratio"]
-        rows.append({
-            "selector": name, "MB up": traffic(result, "up"), "MB down": traffic(result, "down"),
-            "MB as counted": megabytes, "MB printed": told.megabytes,
-            "M as counted": millions, "M printed": told.millions,
-            "M training": training(result.backbone, ratio, local["negatives"], local["epochs"]) / 1e6,
-            "M selecting": selecting(name, result.backbone, positives, prototypes) / 1e6,
-        })  # fmt: skip
+        rows.append(
+            {
+                "selector": name,
+                "MB up": traffic(result, "up"),
+                "MB down": traffic(result, "down"),
+                "MB as counted": megabytes,
+                "MB printed": told.megabytes,
+                "M as counted": millions,
+                "M printed": told.millions,
+                "M training": training(result.backbone, ratio, local["negatives"], local["epochs"]) / 1e6,
+                "M selecting": selecting(name, result.backbone, positives, prototypes) / 1e6,
+            }
+        )
     return pd.DataFrame(rows).set_index("selector")
 
 

@@ -11,18 +11,26 @@ import numpy as np
 import pandas as pd
 
 from fedlib.errors import InputError
-from fedlib.evaluation.stats import mean_and_spread
-from fedlib.prototypes.recorded import PACKAGED
-from fedlib.prototypes.recorded import read as read_record
+from fedlib.evaluation.stats import mean_and_spread, shares_drawn
+from fedlib.prototypes.recorded import PACKAGED, read_record
 from fedlib.reproduce.fedsllm import BACKBONES, READINGS, SHARES, THEIRS, UPDATED_EVERY, paper
 from fedlib.reproduce.results import Row, per_user
 
 CHOICE = "NDCG@10"  # what decides between readings, on validation data
 PRINTED = {  # our row -> the paper's; several readings of one row share its place
-    "base": "Base", "random": "Random", "entropy": "Entropy", "margin": "Margin", "least": "Least",
-    "fedselect": "FedSelect", "fale": "FALE", "recorded": None, "keyword": None, "cluster": "Ours-Cluster",
-    "qwen": "Ours-Qwen", "llama": "Ours-LLaMa",
-}  # fmt: skip
+    "base": "Base",
+    "random": "Random",
+    "entropy": "Entropy",
+    "margin": "Margin",
+    "least": "Least",
+    "fedselect": "FedSelect",
+    "fale": "FALE",
+    "recorded": None,
+    "keyword": None,
+    "cluster": "Ours-Cluster",
+    "qwen": "Ours-Qwen",
+    "llama": "Ours-LLaMa",
+}
 BY_PROTOTYPES = ("recorded", "keyword", "cluster", *THEIRS.values())
 
 
@@ -95,15 +103,14 @@ def spread(rows: Sequence[Row], cell: str, metric: str) -> str:
 @cache
 def _draws(users: int) -> np.ndarray:
     """How often every user is drawn, as a share, (draws, users)."""
-    number = max(1000, 4_000_000 // users)
-    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), number) / users
+    return shares_drawn(users, max(1000, 4_000_000 // users))
 
 
 def gap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     """The mean of ``first - second`` (m,) with its 95 % paired interval over users: mean, low, high.
 
-    As :func:`fedlib.evaluation.stats.paired_bootstrap`, but all gaps of as many users share one set of draws, at
-    least 1,000: a table has hundreds.
+    That of :func:`fedlib.evaluation.stats.paired_bootstrap` with fewer draws, at least 1,000, which all gaps of as many
+    users share: a table has hundreds.
     """
     difference = first - second
     low, high = np.quantile(_draws(len(difference)) @ difference, [0.025, 0.975])

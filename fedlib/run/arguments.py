@@ -90,8 +90,9 @@ class Run:
         check_server(self)
         check_disk(self)
 
-    def describe(self) -> dict[str, Any]:
-        """Everything that shapes the run's numbers, as JSON-able values."""
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Everything that shapes the run's numbers, as JSON-able values; as it is before the first round."""
         described: dict[str, Any] = {
             "backbone": self.backbone.config(),
             "places": {name: identity(place) for name, place in self.places.items()},

@@ -95,7 +95,7 @@ class World:
         self.state.return_to_best()
         run = self.run
         return Result(
-            self.state, self.clients.model, run.data, run.describe(), pd.DataFrame(self.history), self.ledger.frame(),
+            self.state, self.clients.model, run.data, run.config, pd.DataFrame(self.history), self.ledger.frame(),
             tuple(run.ks), str(run.where), self.size, self.prepared, time.perf_counter() - self.began, run.items,
         )  # fmt: skip
 
@@ -116,7 +116,7 @@ def prepare(run: Run) -> World:
         max_memory=physical_memory() if run.max_memory is None else run.max_memory,
     )  # fmt: skip
     state = first_state(run)
-    saved = Checkpoints(run.checkpoint, run.describe() | data_identity(run))
+    saved = Checkpoints(run.checkpoint, run.config | data_identity(run))
     begin_places(run, state, plan, anew=not (run.resume and saved.files()))
     history, ledger = saved.begin(state, run.rounds, resume=run.resume)
     return World(run, state, clients, network, saved, history, ledger, size_of(run), began, time.perf_counter() - began)

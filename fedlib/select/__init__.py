@@ -15,6 +15,15 @@ from fedlib.select.uncertainty import (
 )
 
 __all__ = [
-    "FALE", "Entropy", "FedSelect", "HardestNegativeMargin", "LabelConfidence", "LeastConfidence", "Margin",
-    "PrototypeSelection", "RandomSelection", "Selection", "SoftmaxEntropy",
-]  # fmt: skip
+    "FALE",
+    "Entropy",
+    "FedSelect",
+    "HardestNegativeMargin",
+    "LabelConfidence",
+    "LeastConfidence",
+    "Margin",
+    "PrototypeSelection",
+    "RandomSelection",
+    "Selection",
+    "SoftmaxEntropy",
+]

@@ -50,9 +50,15 @@ class FedSelect(Selection):
     """
 
     def __init__(
-        self, ratio: float, *, warm_up: int = 5, momentum: float = 0.5, rate: float = 0.01, batch: int = 100,
+        self,
+        ratio: float,
+        *,
+        warm_up: int = 5,
+        momentum: float = 0.5,
+        rate: float = 0.01,
+        batch: int = 100,
         decay: float = 1e-4,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(ratio)
         self.warm_up, self.momentum, self.rate, self.batch, self.decay = warm_up, momentum, rate, batch, decay
 

@@ -15,7 +15,7 @@ from fedlib.items.autoencoder import align
 from fedlib.places import Plan
 from fedlib.prototypes.sets import PrototypeSet
 from fedlib.select.base import Selection, chance, gumbel
-from fedlib.select.scores import check, cosine, counts, discrepancy, log_weight, rate, similarity
+from fedlib.select.scores import check_reading, cosine, counts, discrepancy, log_weight, score_by, similarity
 from fedlib.shapes import Work, real_of
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ class PrototypeSelection(Selection):
     The server sends J prototype vectors. A client compares them with the vectors of its items, which it was sent as
     part of the whole table (Eq. 8; the server never learns which rows it looked up), and with the probabilities the
     received model gives to both (Eqs. 9 and 10), and ranks its positives by ``reading``
-    (:func:`~fedlib.select.scores.rate`). There is no default: the paper's sentences contradict each other, and each
+    (:func:`~fedlib.select.scores.score_by`). There is no default: the paper's sentences contradict each other, and each
     reading keeps some of them.
 
     ``update_every`` rounds the server aligns the encoder with the item table (Eq. 16) and asks ``prototypes`` for the
     next set; None keeps the first one for ever. For the update every client uploads how many of *all* its
-    positives fall to each prototype (Eq. 14), which the server adds up (Eq. 15): those of the last round, or with
-    ``accumulate`` of all rounds since the last update. ``sampled`` draws without replacement in proportion to the score
-    (for "hard_min" to 1 / Score) in the place of keeping the best; that is no part of the method.
+    positives fall to each prototype (Eq. 14), which the server adds up (Eq. 15); those of the last round are told.
+    ``sampled`` draws without replacement in proportion to the score (for "hard_min" to 1 / Score) in the place of
+    keeping the best; that is no part of the method.
 
     **What leaves the device.** The counts, (J,) whole numbers. The paper says they disclose nothing. They do: their sum
     is the client's number of interactions, and which prototypes they fall to is a rough profile of taste. Secure
@@ -56,16 +56,21 @@ class PrototypeSelection(Selection):
     """
 
     def __init__(
-        self, ratio: float, *, reading: str, prototypes: Source, update_every: int | None = None,
-        accumulate: bool = False, sampled: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        ratio: float,
+        *,
+        reading: str,
+        prototypes: Source,
+        update_every: int | None = None,
+        sampled: bool = False,
+    ) -> None:
         super().__init__(ratio)
         self.reading, self.prototypes, self.update_every = reading, prototypes, update_every
-        self.accumulate, self.sampled = accumulate, sampled
+        self.sampled = sampled
 
     def init(self, split: Split, seed: int) -> dict[str, Tensor]:
         """The first prototypes, no counts, and the encoder as it was trained."""
-        check(self.reading)
+        check_reading(self.reading)
         if self.update_every is not None and self.update_every < 1:
             raise InputError(f"update_every must be a whole number of rounds of at least 1, not {self.update_every}.")
         own = stored(self.prototypes.first(seed))
@@ -94,7 +99,7 @@ class PrototypeSelection(Selection):
         prototypes = message["prototypes"].to(vectors)
         r_item, r_prototype = torch.sigmoid(work.score(work.positives)), torch.sigmoid(work.score_vectors(prototypes))
         div = discrepancy(r_item, r_prototype)
-        ranked, nearest = rate(self.reading, similarity(cosine(vectors, prototypes)), div)
+        ranked, nearest = score_by(self.reading, similarity(cosine(vectors, prototypes)), div)
         uploads = {}
         if self.update_every is not None:
             uploads["counts"] = counts(nearest, real_of(nearest, work.count), len(prototypes))
@@ -106,10 +111,9 @@ class PrototypeSelection(Selection):
         """Eq. 15 and, every ``update_every`` rounds, Eq. 16 and the next prototypes."""
         if not uploads:
             return own
-        c = uploads["counts"].round().to(own["counts"])
         (table,) = [value for name, value in sums.delta.items() if name in state.tables]
         own = own | {
-            "counts": c + own["counts"] if self.accumulate else c,
+            "counts": uploads["counts"].round().to(own["counts"]),
             "touched": own["touched"] | (table != 0).any(1).to(own["touched"].device),
         }
         if (state.round + 1) % self.update_every:  # type: ignore[operator]  # a static set has no counts

@@ -1,7 +1,8 @@
-r"""The scores of FedSLLM, one function an equation (Eqs. 8 to 15).
+r"""The scores of FedSLLM, one function an equation (Eqs. 8 to 14), and the three ways to read them together.
 
 K clients, P positives of each, J prototypes, d the width of an item vector. What the text says about Eqs. 11 to 13 is
-contradictory, see the ambiguity log, "FedSLLM: which samples are hard".
+contradictory, see the ambiguity log, "FedSLLM: which samples are hard": ``READINGS`` are what it can mean, and
+:func:`score_by` puts the equations together as each of them says.
 
 Source: *FedSLLM: LLM-Derived Semantic Prototypes for Sample Selection in Federated Recommendation*, anonymous ACL
 submission, sections 4.2 to 4.4.
@@ -15,6 +16,7 @@ from torch import Tensor
 from fedlib.errors import InputError
 
 EPS = 1e-6
+READINGS = ("hard_min", "literal_desc", "intent")
 
 
 def cosine(e: Tensor, prototypes: Tensor) -> Tensor:
@@ -66,20 +68,15 @@ def counts(nearest: Tensor, real: Tensor, number: int) -> Tensor:
     r"""Eq. 14: :math:`c_u[j] = \sum_{i \in D_u} I(j^*(i) = j)`.
 
     nearest (K, P) in 0 .. J-1, counted where ``real`` (K, P) -> (K, J) int64.
+
+    Eq. 15, :math:`c_t = \sum_{u \in U_t} c_u`, is how every upload is added up:
+    :meth:`~fedlib.server.sums.Sums.add_upload`.
     """
     c = torch.zeros(len(nearest), number, dtype=torch.int64, device=nearest.device)
     return c.scatter_add_(1, nearest, real.to(torch.int64))
 
 
-def profile(c: Tensor) -> Tensor:
-    r"""Eq. 15: :math:`c_t = \sum_{u \in U_t} c_u`, (K, J) -> (J,). In the loop the sum is that of all uploads."""
-    return c.sum(0)
-
-
-READINGS = ("hard_min", "literal_desc", "intent")
-
-
-def rate(reading: str, sim: Tensor, div: Tensor) -> tuple[Tensor, Tensor]:
+def score_by(reading: str, sim: Tensor, div: Tensor) -> tuple[Tensor, Tensor]:
     """What is ranked, the largest kept, and the prototype each sample is counted for: (..., J) -> (...), (...).
 
     ==================  ==============================================  =============================
@@ -104,7 +101,7 @@ def log_weight(reading: str, ranked: Tensor) -> Tensor:
     return (ranked + EPS).log()
 
 
-def check(reading: str) -> None:
+def check_reading(reading: str) -> None:
     """Raise InputError for a reading there is not."""
     if reading not in READINGS:
         raise InputError(f"reading must be one of {', '.join(READINGS)}, not {reading!r}: the paper allows all three.")

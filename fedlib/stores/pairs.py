@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.layers import Dropout
+from fedlib.backbones.losses import cross_entropy
 from fedlib.shapes import Batch, Gradients, Pairs, RowGradients, Rows
 
 
@@ -60,9 +60,9 @@ class StoreModel:
         pairs = Pairs(batch.local[0] // r, batch.local[0] % r, {name: mask[0] for name, mask in batch.masks.items()})
         fixed = {name: value[0] for name, value in batch.fixed.items()}
         z = self.backbone.pair_logits(leaves, fixed | tables, pairs)
-        loss = (binary_cross_entropy_with_logits(z, batch.labels[0], reduction="none") * batch.weights[0]).sum()
+        loss = cross_entropy(z[None], batch)
         asked = [leaf for leaf in (*leaves.values(), *tables.values()) if leaf.requires_grad]
         grads = iter(torch.autograd.grad(loss, asked, allow_unused=True, materialize_grads=True))
         network = {name: next(grads)[None] for name, leaf in leaves.items() if leaf.requires_grad}
         items = {name: next(grads)[None] for name, leaf in tables.items() if leaf.requires_grad}
-        return loss.detach()[None], network, items
+        return loss.detach(), network, items

@@ -21,7 +21,6 @@ from fedlib.evaluation.metrics import (
     ideal_dcg,
     ndcg,
     rank_all,
-    rank_dot,
     rank_sampled,
 )
 
@@ -213,16 +212,6 @@ def test_a_choice_of_users_is_ranked_alone_and_users_without_items_are_not_score
     assert set(asked) == {3, 2}
     assert dict(zip(result.users.tolist(), result.ranks.tolist(), strict=True)) == {3: 1.0, 2: 2.0}
     assert result.per_user((1,))["HR@1"].to_dict() == {2: 0.0, 3: 1.0}
-
-
-def test_inner_products_are_ranked_like_their_matrix() -> None:
-    generator = torch.Generator().manual_seed(1)
-    users, items = torch.randn(9, 5, generator=generator), torch.randn(20, 5, generator=generator)
-    seen, held_out = log([[u, u + 1] for u in range(9)]), log([[u + 2, u + 5] for u in range(9)])
-    matrix = users @ items.T
-    for k_max in (None, 4):
-        expected = rank_all(lambda u: matrix[u], [seen], held_out, k_max=k_max)
-        assert torch.equal(rank_dot(users, items, [seen], held_out, k_max=k_max).ranks, expected.ranks)
 
 
 # ---- Protocol A ----

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import gammaln, logsumexp
 
 from fedlib import InputError
-from fedlib.protect.accounting import ORDERS, Spent, calibrate, epsilon, fixed_size_rdp, gaussian_rdp, zcdp_epsilon
+from fedlib.protect.accounting import ORDERS, calibrate, epsilon, fixed_size_rdp, gaussian_rdp, zcdp_epsilon
 
 DELTA = 1e-5
 
@@ -166,15 +166,6 @@ def test_calibration_agrees_with_opacus() -> None:
     assert calibrate(2.0, DELTA, 0.1, 100) == pytest.approx(theirs, rel=0.01)
     z = calibrate(2.0, DELTA, 0.1, 100, accountant="prv")
     assert z < theirs and 1.98 <= epsilon(z, 0.1, 100, DELTA, accountant="prv") <= 2.0
-
-
-def test_what_was_spent_counts_rounds() -> None:
-    spent = Spent(3.0, 0.2, DELTA, "fixed")
-    assert spent.epsilon == 0
-    for _ in range(7):
-        spent = spent.after_round()
-    assert spent.steps == 7 and spent.epsilon == epsilon(3.0, 0.2, 7, DELTA, "fixed")
-    assert Spent(3.0, 0.2, DELTA, "fixed", steps=7) == spent, "a checkpoint needs the number of rounds only"
 
 
 def test_without_opacus_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

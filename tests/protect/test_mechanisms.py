@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedlib import InputError, rng
-from fedlib.protect.mechanisms import clip_update, dp_mean, gaussian_sum_noise, plain_noise, update_norms
+from fedlib.protect.mechanisms import clip_update, gaussian_sum_noise, plain_noise, update_norms
 
 
 def draws(*shape: int, stream: int = 0) -> Tensor:
@@ -83,13 +83,6 @@ def test_noise_is_a_function_of_its_stream() -> None:
     assert gaussian_sum_noise((), 1.0, 5).shape == ()
 
 
-def test_the_mean_divides_by_the_expected_cohort() -> None:
-    mean = dp_mean(torch.tensor([10.0, 4.0]), 2.5, torch.tensor([1.0, -4.0], dtype=torch.float64))
-    assert mean.tolist() == pytest.approx([4.4, 0.0]) and mean.dtype == torch.float32
-    nobody = dp_mean(torch.zeros(2), 2.5, torch.tensor([5.0, 0.0]))
-    assert nobody.tolist() == [2.0, 0.0], "a round without clients still releases its noise"
-
-
 def test_plain_noise_has_its_variance_and_is_each_clients_own() -> None:
     update = {"item": torch.zeros(50, 40, 16).double(), "w": torch.zeros(50, 100).double()}
     clients = torch.arange(50) * 3
@@ -115,7 +108,5 @@ def test_a_bound_that_is_none_is_refused(bound: float) -> None:
 
 
 def test_other_numbers_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(InputError, match="0 expected clients"):
-        dp_mean(torch.zeros(1), 0, torch.zeros(1))
     with pytest.raises(InputError, match=r"variance -0\.1"):
         plain_noise({}, -0.1, 0, torch.arange(1))

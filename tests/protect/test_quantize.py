@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlib import InputError, rng
-from fedlib.protect.packing import WEIGHT, pack, unpack, weigh, weighted_means
+from fedlib.protect.packing import pack, unpack
 from fedlib.protect.quantize import Quantizer, word
 
 STREAM = rng.key(0, "quantize")
@@ -54,7 +54,7 @@ def test_a_decoded_weighted_sum_is_within_the_bound(n: int, bits: int, clip: flo
     encoded = grid.encode(values, rng.key(seed, "round"), torch.arange(n), weight)
     total, units = grid.decode(encoded.codes.sum(0), int(weight.sum())), int(weight.sum())
     expected = (weight[:, None] * values.clamp(-clip, clip)).sum(0)
-    assert ((total - expected).abs() <= grid.error_bound(units) * (1 + 1e-9)).all()
+    assert ((total - expected).abs() <= grid.step * units * (1 + 1e-9)).all()
     assert encoded.clipped == int((values.abs() > clip).sum())
     assert int(encoded.codes.min()) >= 0 and int(encoded.codes.max()) <= 6 * grid.largest
 
@@ -140,14 +140,16 @@ def test_a_weighted_mean_of_named_tensors(dtype: torch.dtype) -> None:
         "bias": rng.normal(2, torch.arange(5)).to(dtype),
     }
     weight, grid = torch.tensor([3, 0, 1, 20, 7]), Quantizer(4.0, 16)
-    codes, clipped = weigh(values, weight, grid, stream=STREAM, clients=torch.arange(5))
+    encoded = {
+        name: grid.encode(value, rng.key(STREAM, name), torch.arange(5), weight) for name, value in values.items()
+    }
+    codes = {name: one.codes for name, one in encoded.items()} | {"weight": weight}
     vectors = pack(codes, n_max=5, largest=20 * grid.largest)
-    total = unpack(vectors.sum(0, dtype=vectors.dtype), {"table": (4, 3), "bias": (), WEIGHT: ()})
-    means, units = weighted_means(total, grid)
-    assert (clipped, units) == (0, 31)
+    total = unpack(vectors.sum(0, dtype=vectors.dtype), {"table": (4, 3), "bias": (), "weight": ()})
+    assert sum(one.clipped for one in encoded.values()) == 0 and int(total["weight"]) == 31
     for name, value in values.items():
         expected = torch.tensordot(weight.double(), value.double(), dims=1) / 31
-        assert (means[name] - expected).abs().max() < grid.step
+        assert (grid.decode(total[name], 31) / 31 - expected).abs().max() < grid.step
 
 
 def test_what_cannot_be_packed_is_refused() -> None:
@@ -159,5 +161,3 @@ def test_what_cannot_be_packed_is_refused() -> None:
         pack({"x": torch.tensor([[-1, 2]])}, n_max=1, largest=9)
     with pytest.raises(InputError, match="not its shapes"):
         unpack(np.zeros(3, np.uint8), {"x": (4,)})
-    with pytest.raises(InputError, match="All weights are 0"):
-        weighted_means({"x": torch.tensor(5), WEIGHT: torch.tensor(0)}, Quantizer(1.0))

@@ -18,7 +18,7 @@ from fedlib.errors import TooFewClients
 from fedlib.protect import keys
 from fedlib.protect.keys import KeyPair, Masks, SeededEntropy
 from fedlib.protect.messages import Keys, Masked, Message, Revealed, SealedShares, UnmaskRequest
-from fedlib.protect.packing import WEIGHT, pack, unpack, weigh, weighted_means
+from fedlib.protect.packing import pack, unpack
 from fedlib.protect.quantize import Quantizer, Words
 from fedlib.protect.roles import Client, Server
 from fedlib.protect.secagg import MAX_COHORT, Outcome, secure_sum
@@ -405,13 +405,15 @@ def test_a_weighted_mean_of_updates_in_secret() -> None:
     index = torch.arange(7)[:, None]
     updates = {"table": rng.normal(1, index, torch.arange(20)).view(7, 5, 4), "bias": rng.normal(2, index)[:, 0]}
     weight, grid = torch.tensor([4, 1, 9, 2, 2, 30, 5]), Quantizer(5.0, 16)
-    codes, clipped = weigh(updates, weight, grid, stream=3, clients=torch.arange(7))
+    encoded = {name: grid.encode(value, rng.key(3, name), torch.arange(7), weight) for name, value in updates.items()}
+    codes = {name: one.codes for name, one in encoded.items()} | {"weight": weight}
     outcome: Outcome = secure_sum(
         pack(codes, n_max=7, largest=30 * grid.largest), dropouts={"share": [1], "mask": [5], "unmask": [0]}
     )
-    means, units = weighted_means(unpack(outcome.total, {"table": (5, 4), "bias": (), WEIGHT: ()}), grid)
+    total = unpack(outcome.total, {"table": (5, 4), "bias": (), "weight": ()})
     left = list(outcome.survivors)
-    assert (left, units, clipped) == ([0, 2, 3, 4, 6], 22, 0)
+    assert (left, int(total["weight"])) == ([0, 2, 3, 4, 6], 22)
+    assert sum(one.clipped for one in encoded.values()) == 0
     for name, value in updates.items():
         expected = torch.tensordot(weight[left].double(), value[left], dims=1) / 22
-        assert (means[name] - expected).abs().max() < grid.step
+        assert (grid.decode(total[name], 22) / 22 - expected).abs().max() < grid.step

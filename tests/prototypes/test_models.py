@@ -17,7 +17,7 @@ from fedlib.errors import InputError
 from fedlib.prototypes.chat import Chat, ask
 from fedlib.prototypes.local import ChatModel
 from fedlib.prototypes.prompts import Messages, generation_messages
-from fedlib.prototypes.recorded import RecordedAnswers, Recording, read, record
+from fedlib.prototypes.recorded import RecordedAnswers, Recording, read_record, record
 from fedlib.prototypes.server import MOST_BYTES, ChatServer
 
 MESSAGES = generation_messages("The catalogue has 7 items.")
@@ -71,7 +71,7 @@ def test_what_was_recorded_is_answered_with_its_source(tmp_path: Path) -> None:
     again = RecordedAnswers(file)
     assert (again.answer(MESSAGES), again.answer(other)) == (GOOD, "B")
     assert again.source.startswith("recorded: canned, 20") and recording.source == "canned"
-    assert [entry["purpose"] for entry in read(file)] == ["generate", "generate"]
+    assert [entry["purpose"] for entry in read_record(file)] == ["generate", "generate"]
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
 
 
@@ -79,7 +79,7 @@ def test_an_answer_that_is_added_later_leaves_the_source_as_it_is(tmp_path: Path
     file = tmp_path / "mine.json"
     for content in ("The catalogue has 7 items.", "The catalogue has 8 items."):
         record(Canned(GOOD), generation_messages(content), file, "shop")
-    one, two = read(file)
+    one, two = read_record(file)
     file.write_text(json.dumps([two | {"date": "2026-03-02"}, one | {"date": "2026-03-01"}]))
     assert RecordedAnswers(file).source == "recorded: canned, 2026-03-01"
 

@@ -17,7 +17,7 @@ from fedlib.prototypes import ClusterPrototypes, KeywordPrototyper, PrototypeSet
 from fedlib.prototypes.answers import parse
 from fedlib.prototypes.chat import Chat
 from fedlib.prototypes.prompts import BOUNDS, Messages, generation_messages, purpose_of, updating_messages
-from fedlib.prototypes.recorded import PACKAGED, RecordedAnswers, read
+from fedlib.prototypes.recorded import PACKAGED, RecordedAnswers, read_record
 from fedlib.prototypes.summary import categories_of, summary_of
 
 SHOP = synthetic(n_users=20, n_items=80, interactions=(5, 10))
@@ -100,7 +100,7 @@ def test_clusters_follow_the_item_vectors(space: SemanticSpace) -> None:
 
 
 def test_what_is_on_record_answers_the_prompts_of_today() -> None:
-    records = read(PACKAGED)
+    records = read_record(PACKAGED)
     for record in records:
         assert parse(record["answer"], BOUNDS)[1] == "" and len(parse(record["answer"], BOUNDS)[0]) >= BOUNDS[0]
     assert RecordedAnswers().answer(generation_messages(summary_of(synthetic())))
@@ -108,7 +108,7 @@ def test_what_is_on_record_answers_the_prompts_of_today() -> None:
 
 def test_every_update_on_record_follows_the_answer_before_it() -> None:
     current: dict[str, tuple[str, ...]] = {}
-    for record in read(PACKAGED):
+    for record in read_record(PACKAGED):
         if record["purpose"] == "update":
             seen = re.findall(r'"([^"]*)": (\d+)[,}]', record["messages"][-1]["content"])
             texts, shares = tuple(text for text, _ in seen), torch.tensor([int(share) for _, share in seen])
@@ -148,7 +148,7 @@ def test_real_catalogues_have_a_prompt_that_names_no_item(name: str, kind: str, 
     assert f'"{kind}"' in prompt and len(prompt) < 4000
     kinds = {kind for held in categories_of(data) for kind in held}  # one film is called "unknown", as a genre is
     assert not [title for title in data.catalogue["title"] if title in prompt and title not in kinds]
-    if any(record["dataset"] == name for record in read(PACKAGED)):
+    if any(record["dataset"] == name for record in read_record(PACKAGED)):
         texts, note = parse(
             RecordedAnswers().answer(generation_messages(summary_of(data))), BOUNDS, data.catalogue["title"]
         )

@@ -11,7 +11,6 @@ from fedlib.reproduce.fedsllm_costs import (
     MB,
     PRINTED,
     as_counted,
-    model_traffic,
     parts,
     printed,
     selecting,
@@ -50,8 +49,6 @@ def test_the_ledger_of_five_runs() -> None:
     }
     tables, user, network = parts(backbone, 40)
     assert (tables, user, network) == (320, 8, 16 * 12 + 12 + 13)
-    for result in results.values():
-        assert model_traffic(result) * MB == 4 * (tables + network)
     up, down = ({name: round(traffic(r, way) * MB) for name, r in results.items()} for way in ("up", "down"))
     rest = 40 + 4  # which rows were touched, and the number of samples
     assert up["Base"] == up["Random"] == 4 * (tables + network) + rest and down["Base"] == 4 * (tables + network)

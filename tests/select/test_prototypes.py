@@ -109,7 +109,7 @@ def test_scores_counts_and_choice_are_those_of_a_plain_loop(kind: str, reading: 
 
 def run(rounds: int = 1, model: Backbone | None = None, **how):
     selector = {"reading": "intent", "prototypes": Fake()} | {
-        key: how.pop(key) for key in ("reading", "prototypes", "update_every", "accumulate", "sampled") if key in how
+        key: how.pop(key) for key in ("reading", "prototypes", "update_every", "sampled") if key in how
     }
     place = PrototypeSelection(0.4, **selector)
     model = model or FedMF(8)
@@ -164,13 +164,12 @@ def test_every_other_round_the_server_aligns_and_asks_for_the_next_set() -> None
     assert set(start) == {"vectors", "words", "counts"}  # a static set needs no encoder
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_the_prompt_hears_of_the_last_round_or_of_all_since_the_last_set(accumulate: bool) -> None:
-    own = run(2, update_every=2, accumulate=accumulate).state.places["select"]
+def test_the_prompt_hears_of_the_last_round() -> None:
+    own = run(2, update_every=2).state.places["select"]
     told = restored(own).texts[-1]
     assert told.startswith("round 2: ")
     total = sum(int(number) for number in told.partition("[")[2].rstrip("]").split(","))
-    assert total == (2 if accumulate else 1) * len(SPLIT.train.items)
+    assert total == len(SPLIT.train.items)
 
 
 def test_touched_are_the_items_that_somebody_has_updated() -> None:
