@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from fedlib import FedMF, InputError, ItemTable, LocalTraining, Result, federate, load, load_result
+from fedlib import FedMF, InputError, LocalTraining, Result, federate, load, load_result
 from fedlib.backbones import Backbone
 from fedlib.data.interactions import Dataset, Split
 from fedlib.shapes import Work
 from tests.extend.backbone import Near
-from tests.extend.fusion import FromTitles, Gated
+from tests.extend.fusion import Gate, TitlesAndIds, vectors
 from tests.extend.selector import Hardest
 
 HERE = Path(__file__).resolve().parent
@@ -37,8 +38,12 @@ def examples(shop: Dataset) -> dict[str, dict[str, Any]]:
     return {
         "backbone": {"backbone": Near()},
         "selector": {"backbone": FedMF(8), "select": Hardest()},
-        "fusion": {"backbone": Gated(), "items": FromTitles(shop)},
+        "fusion": {"backbone": FedMF(16), "items": titles_and_ids(shop)},
     }
+
+
+def titles_and_ids(shop: Dataset) -> TitlesAndIds:
+    return TitlesAndIds(vectors(shop.catalogue["title"]))
 
 
 def trained(split: Split, backbone: Backbone, **places: Any) -> Result:
@@ -59,7 +64,7 @@ def test_chunks_agree_and_what_is_private_stays(name: str, shop: Dataset, split:
     for part, value in loop.state.tensors().items():
         torch.testing.assert_close(fast.state.tensors()[part], value, rtol=0, atol=1e-10)
     sent = {"backbone": {"place", "place (rows touched)", "reach", "reach (rows touched)"}, "selector": {"item"}}
-    assert set(loop.ledger["tensor"]) == sent.get(name, {"text", "id"})
+    assert set(loop.ledger["tensor"]) == sent.get(name, {"item", "items.map.weight", "title (once)"})
 
 
 def test_a_model_of_distances_by_hand_and_better_than_chance(split: Split, tmp_path: Path) -> None:
@@ -83,26 +88,34 @@ def test_the_hardest_half_is_chosen_by_hand() -> None:
 
 
 def test_the_hardest_half_still_teaches(shop: Dataset, split: Split) -> None:
-    assert trained(split, Gated(), items=FromTitles(shop), select=Hardest()).metrics["HR@10"] > CHANCE + 3 * NOISE
+    fused = trained(split, FedMF(16), items=titles_and_ids(shop), select=Hardest())
+    assert fused.metrics["HR@10"] > CHANCE + 3 * NOISE
     with pytest.raises(InputError, match="share must be in"):
         federate(split, FedMF(8), select=Hardest(0.0), rounds=1, device="cpu")
 
 
-def test_titles_begin_near_titles_of_their_kind(shop: Dataset) -> None:
+def test_the_fusion_is_at_most_twenty_lines() -> None:
+    code = [line for cls in (Gate, TitlesAndIds) for line in inspect.getsource(cls).splitlines() if line.strip()]
+    assert len(code) <= 20
+
+
+def test_titles_of_one_kind_are_near_each_other(shop: Dataset) -> None:
     """The catalogue's categories are not read, so they can judge: two random items share one in seven or so."""
     assert shop.truth is not None
-    text = torch.nn.functional.normalize(FromTitles(shop).tables(Gated(), shop.n_items, seed=0)["text"], dim=1)
+    text = torch.nn.functional.normalize(vectors(shop.catalogue["title"]), dim=1)
     nearest = (text @ text.T).fill_diagonal_(-1).argmax(1)
     category = shop.truth.item_category
     by_chance = (category[:, None] == category).float().mean()
     assert (category == category[nearest]).float().mean() > 3 * by_chance
 
 
-def test_titles_help_and_every_user_has_a_gate_of_its_own(shop: Dataset, split: Split) -> None:
-    with_titles, without = trained(split, Gated(), items=FromTitles(shop)), trained(split, Gated(), items=ItemTable())
+def test_titles_help_and_every_user_has_a_gate_of_its_own(shop: Dataset, split: Split, tmp_path: Path) -> None:
+    with_titles, without = trained(split, FedMF(16), items=titles_and_ids(shop)), trained(split, FedMF(16))
     assert with_titles.metrics["HR@10"] > without.metrics["HR@10"] + NOISE > CHANCE + 3 * NOISE
-    gate = with_titles.state.private["user_gate"].sigmoid()
+    gate = with_titles.state.private["items.gate"].sigmoid()
     assert gate.shape == (200, 1) and gate.std() > 0.02
+    with_titles.save(tmp_path)
+    assert load_result(tmp_path).recommend("user-0").equals(with_titles.recommend("user-0"))
 
 
 def test_the_script_on_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,5 +126,5 @@ def test_the_script_on_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
     printed = capsys.readouterr().out.splitlines()
     assert [line.partition(" ")[2] for line in printed] == [
         "['place', 'place (rows touched)', 'reach', 'reach (rows touched)']",
-        "['id', 'text']",
+        "['item', 'items.map.weight', 'title (once)']",
     ]
