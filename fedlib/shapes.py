@@ -133,6 +133,19 @@ class Upload(Protocol):
     n_items: int
 
 
+@dataclass(frozen=True)
+class Rates:
+    """The learning rates of a run: of the network, of item rows and of a fusion of what items look like.
+
+    None leaves ``items`` to the backbone's rule, and says of ``fusion`` that there is none or that it has no rate of
+    its own.
+    """
+
+    network: float
+    items: float | None = None
+    fusion: float | None = None
+
+
 Descend = Callable[[dict[str, Tensor], dict[str, Tensor]], Trained]  # gradient steps from params (K, ...) and rows
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fedlib.choices import READINGS
 from fedlib.errors import InputError
 
 EPS = 1e-6
@@ -74,9 +75,6 @@ def counts(nearest: Tensor, real: Tensor, number: int) -> Tensor:
 def profile(c: Tensor) -> Tensor:
     r"""Eq. 15: :math:`c_t = \sum_{u \in U_t} c_u`, (K, J) -> (J,). In the loop the sum is that of all uploads."""
     return c.sum(0)
-
-
-READINGS = ("hard_min", "literal_desc", "intent")
 
 
 def rate(reading: str, sim: Tensor, div: Tensor) -> tuple[Tensor, Tensor]:
