@@ -118,6 +118,15 @@ class Trained:
     loss: Tensor
 
 
+@dataclass(frozen=True)
+class Rates:
+    """The learning rates of a run. None: of items the backbone's rule, and of a fusion that there is none."""
+
+    network: float
+    items: float | None = None
+    fusion: float | None = None
+
+
 class Upload(Protocol):
     """The part of a :class:`Work`, or of a store's, that is about to be sent."""
 
@@ -131,19 +140,6 @@ class Upload(Protocol):
     loss: Tensor
     tables: tuple[str, ...]
     n_items: int
-
-
-@dataclass(frozen=True)
-class Rates:
-    """The learning rates of a run: of the network, of item rows and of a fusion of what items look like.
-
-    None leaves ``items`` to the backbone's rule, and says of ``fusion`` that there is none or that it has no rate of
-    its own.
-    """
-
-    network: float
-    items: float | None = None
-    fusion: float | None = None
 
 
 Descend = Callable[[dict[str, Tensor], dict[str, Tensor]], Trained]  # gradient steps from params (K, ...) and rows

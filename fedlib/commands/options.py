@@ -15,7 +15,7 @@ from fedlib.commands.parsers import (
     FACTOR,
     FILE,
     FOLDER,
-    PART,
+    FRACTION,
     PARTICIPANTS,
     POSITIVE,
     SHARE,
@@ -53,7 +53,11 @@ class Options:
         None, "data", word(*PARTITIONS), "Users to stores: by degree but for random.", row=SHOULD
     )
     global_share: float = option(
-        0.0, "data", PART, "Share of each user's interactions that stores find in a global log, in [0, 1).", row=SHOULD
+        0.0,
+        "data",
+        FRACTION,
+        "Share of each user's interactions that goes to a global log, in [0, 1).",
+        row=SHOULD,
     )
     augment: str = option(
         "none", "data", word("none", *AUGMENTS), "Which of the global log's interactions join a store.", row=MUST

@@ -59,7 +59,7 @@ def factor(text: str) -> float:
     return float(text)
 
 
-def part(text: str) -> float:
+def fraction(text: str) -> float:
     """A share in [0, 1) of something that must not be given away whole."""
     if not 0 <= number(text) < 1:
         raise typer.BadParameter(f"{text} is not a share in [0, 1).")
@@ -133,7 +133,7 @@ def text(shown: str) -> Kind:
 
 
 POSITIVE, DECAY, FACTOR = Kind(positive, "NUMBER"), Kind(decay, "NUMBER"), Kind(factor, "FACTOR")
-SHARE, PART, PARTICIPANTS = Kind(factor, "SHARE"), Kind(part, "SHARE"), Kind(participants, "SHARE|NUMBER")
+SHARE, FRACTION, PARTICIPANTS = Kind(factor, "SHARE"), Kind(fraction, "SHARE"), Kind(participants, "SHARE|NUMBER")
 SIZE, FILE, FOLDER = Kind(memory, "SIZE"), Kind(Path, "FILE"), Kind(Path, "DIR")
 EXECUTOR = Kind(executor, "|".join(EXECUTORS))
 DEVICE = word("auto", "cpu", "cuda")
