@@ -15,7 +15,8 @@ import typer
 from typer.main import get_command
 
 from fedlib import __version__
-from fedlib.commands.options import ReproduceOptions, RunOptions, TuneOptions, switch, takes, text
+from fedlib.commands.fields import Grouped, takes
+from fedlib.commands.options import ReproduceOptions, RunOptions, TuneOptions
 from fedlib.errors import InputError
 
 # typer brings its own copy of click from some version on, so its exceptions are reached through what it exports.
@@ -27,7 +28,9 @@ app.add_typer(data)
 
 
 @app.callback(invoke_without_command=True)
-def top(ctx: typer.Context, version: Annotated[bool, switch("--version", "Print the version.")] = False) -> None:
+def top(
+    ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     """Federated recommendation: train, tune and compare models."""
     if version:
         print(f"fedlib {__version__}")
@@ -35,7 +38,7 @@ def top(ctx: typer.Context, version: Annotated[bool, switch("--version", "Print 
         print(ctx.get_help())
 
 
-@app.command("run")
+@app.command("run", cls=Grouped)
 @takes(RunOptions)
 def run_command(options: RunOptions) -> None:
     """Train one model and evaluate it."""
@@ -44,7 +47,7 @@ def run_command(options: RunOptions) -> None:
     run(options)
 
 
-@app.command("tune")
+@app.command("tune", cls=Grouped)
 @takes(TuneOptions)
 def tune_command(options: TuneOptions) -> None:
     """Choose learning rates on validation data; `fedlib run` reads the table this writes."""
@@ -53,7 +56,7 @@ def tune_command(options: TuneOptions) -> None:
     tune(options)
 
 
-@app.command("reproduce")
+@app.command("reproduce", cls=Grouped)
 @takes(ReproduceOptions)
 def reproduce_command(options: ReproduceOptions) -> None:
     """Run the cells of a table and keep a row of each run; finished rows are not run again."""
@@ -87,7 +90,7 @@ def check_command(name: str) -> None:
 
 
 @app.command("bench")
-def bench_command(only: Annotated[str | None, text("NAME", "Only this one.")] = None) -> None:
+def bench_command(only: Annotated[str | None, typer.Option(metavar="NAME", help="Only this one.")] = None) -> None:
     """Measure what things cost (needs the source checkout)."""
     from fedlib.commands.bench import bench
 

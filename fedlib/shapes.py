@@ -122,6 +122,15 @@ class Trained:
     loss: Tensor
 
 
+@dataclass(frozen=True)
+class Rates:
+    """The learning rates of a run. None: of items the backbone's rule, and of a fusion that there is none."""
+
+    network: float
+    items: float | None = None
+    fusion: float | None = None
+
+
 class Upload(Protocol):
     """The part of a :class:`Work`, or of a store's, that is about to be sent."""
 
@@ -138,23 +147,6 @@ class Upload(Protocol):
 
 
 Descend = Callable[[dict[str, Tensor], dict[str, Tensor]], Trained]  # gradient steps from params (K, ...) and rows
-
-
-class Exchange(Protocol):
-    """What clients learn of each other through a third party before they train.
-
-    ``memory``: what the third party knows before the first round, by name (m, ...), and what clients hold of each of
-    their training items from it, (nnz, ...). ``learn``: those of the ``clients`` (K,) that are due in round ``round``
-    tell the third party their ``private`` parameters (m, ...), and both memories are brought up to date in place;
-    returns rows of the ledger, (direction, tensor, shape, dtype, clients, bytes).
-    """
-
-    def memory(self, n_users: int, n_edges: int, like: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]: ...
-    def bytes_needed(self, n_users: int, n_edges: int, itemsize: int) -> int: ...
-    def learn(
-        self, third_party: dict[str, Tensor], held: dict[str, Tensor], private: dict[str, Tensor], clients: Tensor,
-        users: Tensor, items: Tensor, n_items: int, round: int,
-    ) -> list[tuple[str, str, str, str, int, float]]: ...  # fmt: skip
 
 
 class SentModel(Protocol):
@@ -178,9 +170,8 @@ class Work:
     """What K clients have before them while a round passes through the places.
 
     clients (K,); positives (K, P), the first ``count[k]`` real, which are trained on and which a selector makes fewer;
-    ``score(items)``: the received model's logits for items (K, C), without dropout, and ``trained(items)``, after local
-    training, the trained model's. ``model`` shows more of what was received
-    (:class:`~fedlib.engine.received.Received`), which is part of the state ``given``.
+    ``score(items)``: the received model's logits for items (K, C), without dropout; ``trained(items)``, after local
+    training, the trained model's. ``model`` shows more of what was received, a part of the state ``given``.
 
     owned (K, Q), the first ``owned_count[k]`` real, are all the training items of the clients, whatever is selected.
     positions (K, Q) say where they stand in the training log, which is how a place finds its entries in ``memory``:
@@ -190,8 +181,8 @@ class Work:
     After local training ``update`` holds what each client is about to send, ``{"item": (K, R, d),
     "mlp.linear0.weight": (K, ...)}``, differences to what it received. Its rows of an item table are those of items
     ``ids`` (K, R) where ``real`` (K, R); ``size`` (K,) is its number of samples, ``loss`` (K,) its mean loss.
-    ``tables`` names the parts of the update that are item rows, ``n_items`` is n. ``flipped`` are those of the clients
-    that train with likes and dislikes exchanged (:class:`~fedlib.run.faults.Faults`).
+    ``tables`` names the parts of it that are item rows, ``n_items`` is n. ``flipped`` are the clients that train with
+    likes and dislikes exchanged.
     """
 
     round: int

@@ -32,6 +32,11 @@ BAD_VALUES = {
     "--protocol": [("loo", "loo99, full, ratio80")],
     "--stores": [("0", "whole number"), ("x", "whole number")],
     "--partition": [("size", "random, uniform, beta")],
+    "--global-share": [(v, "share in [0, 1)") for v in ("1", "-0.1")] + [("x", "number"), ("0.5", "needs --stores N")],
+    "--augment": [("some", "none, all, random")],
+    "--augment-share": [(v, "factor") for v in ("0", "1.5")],
+    "--server-optimizer": [("lion", "mean, sgd, adam, yogi")],
+    "--server-lr": [(v, "number") for v in ("0", "nan", "x")],
     "--clients-per-round": [(v, "share") for v in ("0", "1.5", "-1", "-0.1")]
     + [("10000", "200"), ("nan", "number"), ("inf", "number"), ("x", "number")],
     "--rounds": [(v, "whole number") for v in ("0", "-1", "1.5", "1e3", "x", "", "99999999999999999999")],
@@ -50,7 +55,7 @@ BAD_VALUES = {
     "--split-seed": [("-1", "whole number")],
     "--topk": [(v, "whole numbers") for v in ("x", "", "0", "5,,10", "-5", "5;10", "1.5", "99999999999999999999")],
     "--device": [("tpu", "auto, cpu, cuda")],
-    "--executor": [("ray", "vectorized, loop")],
+    "--executor": [("ray", "not one of vectorized"), ("loop", "use --chunk 1")],
     "--chunk": [("0", "whole number")],
     "--threads": [("0", "whole number"), ("100000", "1024")],
     "--max-memory": [("1KB", "--max-memory"), ("x", "500MB"), ("0", "500MB"), ("-4GB", "500MB"), ("4XB", "500MB")],
@@ -84,7 +89,13 @@ def test_a_bad_value_is_refused_in_one_line(
         (["--checkpoint-every", "5"], "--checkpoint"),
         (["--lr-items", "1"], "--lr"),
         (["--lr", "1", "--table", "t.json"], "--table"),
-        (["--executor", "loop", "--chunk", "4"], "--chunk"),
+        (["--server-lr", "1"], "--server-lr is for --server-optimizer sgd, adam, yogi"),
+        (["--server-optimizer", "sgd", "--local-only"], "--local-only, which shares nothing"),
+        (["--augment", "all"], "--augment all needs --stores N and --global-share SHARE"),
+        (["--augment", "all", "--stores", "4"], "--augment all needs --stores N and --global-share SHARE"),
+        (["--augment-share", "0.5"], "--augment-share is for --augment random"),
+        (["--augment", "all", "--augment-share", "0.5", "--stores", "4", "--global-share", "0.5"], "--augment random"),
+        (["--augment", "random", "--stores", "4", "--global-share", "0.5"], "needs --augment-share"),
         (["stray"], "stray"),
     ],
 )
@@ -137,7 +148,7 @@ def test_stores_are_for_models_of_stores_and_those_need_them(capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("model", "option"),
     [(["fcf-als"], ["--weight-decay", "0.1"]), (["fcf-als"], ["--batch", "64"]), (["fcf-als"], ["--optimizer", "adam"]),
-     (["fedngcf", "--stores", "4"], ["--negatives", "8"])],
+     (["fcf-als"], ["--server-optimizer", "adam"]), (["fedngcf", "--stores", "4"], ["--negatives", "8"])],
 )  # fmt: skip
 def test_an_option_that_plays_no_part_is_not_taken_in_silence(
     capsys: pytest.CaptureFixture[str], model: list[str], option: list[str]
@@ -200,7 +211,7 @@ def test_an_interrupted_run_says_so_in_one_line(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "train", interrupted)
+    monkeypatch.setattr(run_module, "federate", interrupted)
     assert "Interrupted" in refusal(capsys, [*FEDMF, "--out", "out.json"], code=130)
 
 
@@ -210,7 +221,7 @@ def test_running_out_of_memory_says_what_helps(
     def too_much(*_: Any, **__: Any) -> None:
         torch.empty(2**60)
 
-    monkeypatch.setattr(run_module, "train", too_much)
+    monkeypatch.setattr(run_module, "federate", too_much)
     assert "--chunk" in refusal(capsys, [*FEDMF, "--out", "out.json"], code=1)
 
 
@@ -218,7 +229,7 @@ def test_a_defect_is_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch
     def defect(*_: Any, **__: Any) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(run_module, "train", defect)
+    monkeypatch.setattr(run_module, "federate", defect)
     with pytest.raises(RuntimeError, match="shapes"):
         main([*FEDMF, "--rounds", "1"])
 
@@ -316,5 +327,5 @@ def test_an_input_error_becomes_one_line(capsys: pytest.CaptureFixture[str], mon
     def refuse(*_: Any) -> None:
         raise InputError("two\nlines  here")
 
-    monkeypatch.setattr(run_module, "read_split", refuse)
+    monkeypatch.setattr(run_module, "build", refuse)
     assert refusal(capsys, FEDMF) == "Error: two lines here\n"

@@ -9,9 +9,10 @@ import pytest
 from fedlib import FedMF, FedNCF, LocalTraining, PFedRec, federate, load
 from fedlib.backbones import Backbone
 from fedlib.centralized import Popularity, evaluate
+from fedlib.commands.rates import SETTINGS
 from fedlib.data import Split
 from fedlib.evaluation.stats import paired_bootstrap
-from fedlib.run.rates import PACKAGED, read_table
+from fedlib.run.rates import PACKAGED
 
 
 @pytest.fixture
@@ -40,7 +41,9 @@ def test_with_its_tuned_rates_it_beats_popularity(
     """The whole 95 % interval of the paired difference lies above zero."""
     name = request.node.callspec.id
     row = next(
-        r for r in read_table(PACKAGED) if (r["backbone"], r["items"], r["negatives_from"]) == (name, "id", "untouched")
+        r
+        for r in SETTINGS.read(PACKAGED)
+        if (r["backbone"], r["items"], r["negatives_from"]) == (name, "id", "untouched")
     )
     local = LocalTraining(lr=row["lr"], lr_items=row["lr_items"], optimizer=row["optimizer"])
     result = federate(split, backbone, local=local, rounds=row["rounds"], evaluate_every=100, device="cpu")

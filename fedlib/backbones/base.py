@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from fedlib import rng
+from fedlib.backbones.exchange import Exchange
 from fedlib.backbones.layers import Dropout
 from fedlib.backbones.losses import cross_entropy
 from fedlib.backbones.meeting import Meeting, Replaces
@@ -24,7 +25,6 @@ from fedlib.shapes import (
     Batch,
     Chunk,
     Descend,
-    Exchange,
     Gradients,
     Pairs,
     RowGradients,
@@ -54,7 +54,7 @@ class Backbone(nn.Module):
                            ``forward``, and local training is gradient steps (:mod:`~fedlib.stores.users`)
     ``server``             how the server steps: None for the mean, or one of :mod:`~fedlib.server.optimizers`
     ``exchange``           what clients learn of each other through a third party: None, or an
-                           :class:`~fedlib.shapes.Exchange`
+                           :class:`~fedlib.backbones.exchange.Exchange`
     ======================  ==========================================================================================
 
     ``forward(rows)`` takes gathered item vectors ``{table: (N, d)}`` and returns logits ``(N,)``.

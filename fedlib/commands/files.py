@@ -50,8 +50,12 @@ def try_to_write(option: str, path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON; whoever reads ``path`` sees the old file or all of the new one."""
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    """Write strict JSON."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file; whoever reads ``path`` sees the old one or all of the new one."""
     target = path.resolve()
     temporary = _temporary(target)
     try:

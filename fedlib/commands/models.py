@@ -8,6 +8,18 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Class:
+    """Where a class is. Importing it takes a second, so that waits until it is needed."""
+
+    module: str
+    name: str
+
+    def load(self) -> Any:
+        """The class itself."""
+        return getattr(import_module(self.module), self.name)
+
+
+@dataclass(frozen=True)
 class Variant:
     """A form of a federated model: what it is built with, its optimiser, and a learning rate to begin with."""
 
@@ -17,20 +29,14 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Model:
-    """Where a class is, its variants (a centralised model has none), and the names its constructor has for ``options``.
+class Model(Class):
+    """The class of a model, its variants (a centralised model has none), and its constructor's names for ``options``.
 
     The options of a federated model are those of :func:`~fedlib.federate`.
     """
 
-    module: str
-    name: str
     variants: dict[str, Variant]
     options: dict[str, str] = field(default_factory=dict)
-
-    def load(self) -> Any:
-        """The class itself; importing it takes a second, so this waits until it is needed."""
-        return getattr(import_module(self.module), self.name)
 
 
 AS = {"rounds": "epochs"}  # options whose name in a constructor is another
@@ -78,39 +84,41 @@ MODELS = {
     "bpr": centralised("BPR", "seed", "dim", "lr", "rounds"),
     "ngcf": centralised("NGCF", "seed", "dim", "lr", "rounds", "device"),
 }
-
-
-@dataclass(frozen=True)
-class Selector:
-    """Where the class of a selector is."""
-
-    name: str
-
-    def load(self) -> Any:
-        """The class itself."""
-        return getattr(import_module("fedlib.select"), self.name)
-
-
-SELECTORS = {
-    "random": Selector("RandomSelection"),
-    "entropy": Selector("Entropy"),
-    "margin": Selector("Margin"),
-    "least": Selector("LeastConfidence"),
-    "softmax-entropy": Selector("SoftmaxEntropy"),
-    "hard-margin": Selector("HardestNegativeMargin"),
-    "label": Selector("LabelConfidence"),
-    "fedselect": Selector("FedSelect"),
-    "fale": Selector("FALE"),
-    "prototypes": Selector("PrototypeSelection"),
-    "cluster": Selector("PrototypeSelection"),
-}
-BY_PROTOTYPES = ("prototypes", "cluster")
-OF_STORES = ("fedngcf",)  # those whose clients are stores
-JOIN_STORES = ("fedmf", "fedncf", "fedneumf", "pfedrec", "fedavg", "fcf", "fedpergnn")  # those whose clients may be
+FORMS = tuple(dict.fromkeys(form for model in MODELS.values() for form in model.variants))
 UNUSED = {  # options that mean nothing to a model, which has a way of its own to train
     "fcf-als": ("local_epochs", "batch", "negatives", "negatives_from", "optimizer", "weight_decay", "lr_items",
-                "grid_items", "step_decay", "stop"),
+                "grid_items", "step_decay", "stop", "server_optimizer", "server_lr"),
     "fedngcf": ("negatives", "step_decay", "stop"),
     "fedrap": ("items", "encoder"),  # it has two tables, and neither alone is what an item looks like
 }  # fmt: skip
 DEFAULT_LR = {"sgd": 0.1, "adam": 0.01}  # where a variant is trained with another optimiser than its own
+
+AUGMENTS = {
+    "all": Class("fedlib.augment", "AllOutside"),
+    "random": Class("fedlib.augment", "RandomOutside"),
+}
+SELECTORS = {
+    "random": Class("fedlib.select", "RandomSelection"),
+    "entropy": Class("fedlib.select", "Entropy"),
+    "margin": Class("fedlib.select", "Margin"),
+    "least": Class("fedlib.select", "LeastConfidence"),
+    "softmax-entropy": Class("fedlib.select", "SoftmaxEntropy"),
+    "hard-margin": Class("fedlib.select", "HardestNegativeMargin"),
+    "label": Class("fedlib.select", "LabelConfidence"),
+    "fedselect": Class("fedlib.select", "FedSelect"),
+    "fale": Class("fedlib.select", "FALE"),
+    "prototypes": Class("fedlib.select", "PrototypeSelection"),
+    "cluster": Class("fedlib.select", "PrototypeSelection"),
+}
+BY_PROTOTYPES = ("prototypes", "cluster")
+PROTECTIONS = {
+    "secagg": Class("fedlib.protect.secure", "SecureAggregation"),
+    "user-dp": Class("fedlib.protect.noise", "UserLevelDP"),
+    "local-dp": Class("fedlib.protect.noise", "LocalDP"),
+    "noise": Class("fedlib.protect.noise", "PlainNoise"),
+}
+SERVERS = {
+    "sgd": Class("fedlib.server.optimizers", "ServerSGD"),
+    "adam": Class("fedlib.server.optimizers", "ServerAdam"),
+    "yogi": Class("fedlib.server.optimizers", "ServerYogi"),
+}

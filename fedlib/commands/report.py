@@ -13,8 +13,11 @@ import pandas as pd
 import torch
 
 import fedlib
-from fedlib.commands.options import RunOptions, cutoffs
+from fedlib.commands.build import Experiment
+from fedlib.commands.options import RunOptions
 from fedlib.data.interactions import Split
+from fedlib.run.result import Result
+from fedlib.select import PrototypeSelection
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def make_report(
 ) -> dict[str, Any]:  # fmt: skip
     """The document ``--out`` writes: strict JSON, null where there is no number."""
     common = {name: getattr(options, name) for name in ("dataset", "backbone", "seed", "split_seed")}
-    common |= {"ks": list(cutoffs(options.topk)), "notes": list(split.data.notes)}
+    common |= {"ks": list(options.ks), "notes": list(split.data.notes)}
     return {
         "config": common | config,
         "protocol": split.protocol,
@@ -56,6 +59,18 @@ def make_report(
         "data_sha256": split.data.sha256,
         "test_sha256": split.test_sha256,
     }  # fmt: skip
+
+
+def about(options: RunOptions, made: Experiment, result: Result) -> dict[str, Any]:
+    """What a federated run was made with."""
+    source = made.select.prototypes.source if isinstance(made.select, PrototypeSelection) else None
+    config = {
+        "variant": options.variant, "local_only": options.local_only, "rounds": options.rounds,
+        "stores": options.stores, "partition": (options.partition or "random") if options.stores else None,
+        "global_share": options.global_share, "executor": options.executor, "chunk": result.chunk,
+        "settings": made.settings, "items": options.items, "prototypes": source,
+    } | (made.items.space.about() if made.items else {})  # fmt: skip
+    return config | {"model" if name == "backbone" else name: value for name, value in result.config.items()}
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,12 +13,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from fedlib.commands.files import check_folder
+from fedlib.commands.build import build, build_backbone, read_split
+from fedlib.commands.check import check_combination, is_centralised
+from fedlib.commands.files import check_folder, write_text
 from fedlib.commands.finished import finished
 from fedlib.commands.models import MODELS
 from fedlib.commands.options import ReproduceOptions, RunOptions, TuneOptions
-from fedlib.commands.run import Rates, centralised, federated
-from fedlib.commands.training import build_backbone, check_combination, is_centralised, read_split, setting, threads
+from fedlib.commands.rates import SETTINGS, setting
+from fedlib.commands.run import centralised, federated, threads
 from fedlib.commands.tune import read_rows as read_rates
 from fedlib.commands.tune import search
 from fedlib.data.interactions import Split
@@ -35,9 +36,10 @@ from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.privacy import PRIVACY
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
-from fedlib.run import rates as settings
 from fedlib.run.identity import identity
+from fedlib.run.rates import PACKAGED, as_row, rates_in
 from fedlib.run.result import Result
+from fedlib.shapes import Rates
 
 TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, VARIANTS)}
 COUNTED = {"fedsllm.table1": table1}  # tables that need no run
@@ -118,7 +120,7 @@ def run_options(cell: Cell, options: ReproduceOptions, seed: int) -> RunOptions:
     return found
 
 
-def tuned(cell: Cell, options: ReproduceOptions) -> tuple[float, float]:
+def tuned(cell: Cell, options: ReproduceOptions) -> Rates:
     """The rates that were chosen for a cell, or the one it takes them from, under exactly these options, with seed 0.
 
     Raises InputError if none were.
@@ -128,10 +130,10 @@ def tuned(cell: Cell, options: ReproduceOptions) -> tuple[float, float]:
     how = {name: getattr(run, name) for name in ("dataset", "protocol", "split_seed", "stores", "partition")}
     key = setting(run, split_of(RunOptions(backbone=run.backbone, **how)), build_backbone(run))
     key |= {"metric": cell.grid.metric} | protected(cell)
-    row = next((row for row in read_rates(table_of(options)) if settings.same(row, key)), None)
+    row = next((row for row in read_rates(table_of(options)) if SETTINGS.same(row, key)), None)
     if row is None or row["lr"] is None:
         raise InputError(f"No rates have been chosen for {cell.name} on {options.dataset}: add --tune.")
-    return row["lr"], row["lr_items"]
+    return rates_in(row)
 
 
 @lru_cache(maxsize=4)
@@ -147,7 +149,7 @@ def protected(cell: Cell) -> Row:
 
 def table_of(options: ReproduceOptions) -> Path:
     """The table of chosen rates."""
-    return options.rates or settings.PACKAGED
+    return options.rates or PACKAGED
 
 
 def tune_cell(cell: Cell, options: ReproduceOptions) -> str:
@@ -159,15 +161,15 @@ def tune_cell(cell: Cell, options: ReproduceOptions) -> str:
     )  # fmt: skip
     with threads(1):
         items = cell.grid.lr_items
-        row = search(tune, read_split(tune), build_backbone(tune), [*cell.grid.lr], None if items is None else [*items],
+        row = search(tune, [*cell.grid.lr], None if items is None else [*items],
                      cell.protect if cell.grid.protected else None)  # fmt: skip
     return f"{cell.name}: rates {row['lr']:g} and {row['lr_items']:g}, {row['metric']} {row['valid']:.4f} on validation"
 
 
-def answers(row: Row, options: RunOptions, cell: Cell, rates: dict[str, tuple[float, float]]) -> bool:
+def answers(row: Row, options: RunOptions, cell: Cell, rates: dict[str, Rates]) -> bool:
     """Whether a finished row is that of this run, with these options and rates."""
-    found = (row["cell"], row["seed"], row["options"], row["users"], (row["lr"], row["lr_items"]))
-    asked = (cell.name, options.seed, dict(cell.options), cell.users, rates.get(cell.name, (None, None)))
+    found = (row["cell"], row["seed"], row["options"], row["users"], None if row["lr"] is None else rates_in(row))
+    asked = (cell.name, options.seed, dict(cell.options), cell.users, rates.get(cell.name))
     return found == asked and {name: row[name] for name in ("protect", "faults") if name in row} == circumstances(cell)
 
 
@@ -177,7 +179,7 @@ def circumstances(cell: Cell) -> Row:
     return protect if cell.faults is None else protect | {"faults": identity(vars(cell.faults))}
 
 
-def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None) -> Row:
+def run_cell(cell: Cell, options: RunOptions, rates: Rates | None) -> Row:
     """One run on one thread, as a row."""
     began, cpu = time.perf_counter(), time.process_time()
     with threads(1):
@@ -188,8 +190,10 @@ def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None)
             report, ranking = centralised(options, split, began)
         else:
             assert rates is not None
-            also = {name: value for name in ("protect", "faults") if (value := getattr(cell, name)) is not None}
-            report, result = federated(options, split, build_backbone(options), Rates(*rates, "tuned"), began, **also)
+            made = build(options, split).at(rates)
+            faults = {} if cell.faults is None else {"faults": cell.faults}
+            made = replace(made, protect=cell.protect or made.protect, how=made.how | faults)
+            report, result = federated(options, made, began)
             ranking = result.ranking()
     row = {"cell": cell.name, "seed": options.seed, "options": dict(cell.options), "users": cell.users}
     row |= circumstances(cell)
@@ -198,7 +202,7 @@ def run_cell(cell: Cell, options: RunOptions, rates: tuple[float, float] | None)
     if cell.faults is not None:
         shown = exposure(result.state, result.backbone, split, k=10)
         row["exposure"] = float(shown[cell.faults.target]) / split.data.n_users
-    row |= dict(zip(("lr", "lr_items"), rates or (None, None), strict=True))
+    row |= {"lr": None, "lr_items": None} if rates is None else as_row(rates)
     row |= {name: report[name] for name in ("protocol", "metrics", "valid_metrics")}
     row |= {"ranks": plain_ranks(ranking) if len(ranking.users) == ranking.n_users else None, "bytes": bytes_of(report)}
     row |= {"seconds": report["seconds"] | {"cpu": time.process_time() - cpu}}
@@ -230,15 +234,11 @@ def bytes_of(report: dict[str, Any]) -> dict[str, float]:
 
 
 def save(path: Path, cells: Sequence[Cell], rows: Sequence[Row]) -> None:
-    """Write all rows, in the order of the ``cells``; whoever reads sees the old file or all of the new one."""
+    """Write all rows, in the order of the ``cells``."""
     order = {cell.name: place for place, cell in enumerate(cells)}
     ordered = sorted(rows, key=lambda row: (order.get(row["cell"], len(order)), row["seed"]))
     path.parent.mkdir(exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(
-        "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered), encoding="utf-8"
-    )
-    os.replace(new, path)
+    write_text(path, "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered))
 
 
 def describe(row: Row) -> str:

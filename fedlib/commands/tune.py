@@ -4,75 +4,52 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product, starmap
 from pathlib import Path
 
 import fedlib
-from fedlib.backbones import Backbone
-from fedlib.commands.files import check_file, write_json
-from fedlib.commands.options import GROWTH, TuneOptions, numbers
-from fedlib.commands.training import (
-    build_backbone,
-    check_combination,
-    is_centralised,
-    local_training,
-    places,
-    read_split,
-    setting,
-    threads,
-    train,
-)
-from fedlib.data.interactions import Split
+from fedlib.commands.build import Experiment, build
+from fedlib.commands.check import check_tune
+from fedlib.commands.files import write_json
+from fedlib.commands.options import GROWTH, TuneOptions
+from fedlib.commands.parsers import numbers
+from fedlib.commands.rates import SETTINGS, setting
+from fedlib.commands.run import threads, train
 from fedlib.errors import DivergedError, InputError
-from fedlib.evaluation.metrics import METRICS
 from fedlib.places import Place
 from fedlib.run.identity import identity
-from fedlib.run.rates import Row, read_table, same
+from fedlib.run.rates import Row, as_row, rates_in
+from fedlib.shapes import Rates
 
 
 def tune(options: TuneOptions) -> None:
     """Try every setting, note each result in the table as soon as it is known, and the choice at the end."""
-    if is_centralised(options):
-        raise InputError(f"fedlib tune is for federated models, and --backbone {options.backbone} is not one.")
-    check_combination(options)
-    check_metric("--metric", options.metric)
-    if options.best is not None:
-        check_metric("--best", options.best)
-    elif "evaluate_every" in options.given:
-        raise InputError("--evaluate-every is for --best: without it only the last round is evaluated.")
+    check_tune(options)
     lrs = numbers("--grid", options.grid)
     items = None if options.grid_items is None else numbers("--grid-items", options.grid_items)
-    check_file("--table", options.table)
     read_rows(options.table)
     with threads(options.threads):
-        row = search(options, read_split(options), build_backbone(options), lrs, items)
+        row = search(options, lrs, items)
     print(describe(row))
 
 
-def check_metric(option: str, text: str) -> None:
-    """Raise InputError unless ``text`` is a metric such as NDCG@10."""
-    name, _, k = text.partition("@")
-    if name not in METRICS or not re.fullmatch(r"[1-9]\d{0,5}", k):
-        raise InputError(f"{option} must be HR, NDCG, NDCG*, Precision or Recall at a K, as in NDCG@10, not {text!r}.")
-
-
-def search(
-    options: TuneOptions, split: Split, backbone: Backbone, lrs: list[float], items: list[float] | None,
-    protect: Place | None = None,
-) -> Row:  # fmt: skip
+def search(options: TuneOptions, lrs: list[float], items: list[float] | None, protect: Place | None = None) -> Row:
     """Try the grid and, while its largest value is the best, the next higher one; returns the finished row."""
+    made = replace(build(options), protect=protect)
+    every = options.evaluate_every if options.best else options.rounds
+    made = replace(made, how=made.how | {"evaluate_every": every})
     bound, bound_items = GROWTH * lrs[-1], GROWTH * items[-1] if items else 0.0
-    key = setting(options, split, backbone) | {"metric": options.metric}
+    key = setting(options, made.split, made.backbone)
     row = start(options.table, key if protect is None else key | {"protect": identity(protect)})
     while True:
-        for lr in lrs:
-            for lr_items in items or [item_rule(options, split, backbone, lr)]:
-                if not any((tried["lr"], tried["lr_items"]) == (lr, lr_items) for tried in row["grid"]):
-                    valid = try_one(options, split, backbone, lr, lr_items, protect)
-                    row["grid"].append({"lr": lr, "lr_items": lr_items, "valid": valid})
-                    save(options.table, row)
+        for rates in starmap(Rates, product(lrs, items or (None,))):
+            trial = made.at(rates)
+            if trial.rates not in map(rates_in, row["grid"]):
+                row["grid"].append(as_row(trial.rates) | {"valid": try_one(trial, options.metric)})
+                save(options.table, row)
         best = choice(row["grid"])
         grown = grow(lrs, best["lr"], bound), items and grow(items, best["lr_items"], bound_items)
         if grown == (lrs, items):
@@ -83,26 +60,12 @@ def search(
         lrs, items = grown
 
 
-def item_rule(options: TuneOptions, split: Split, backbone: Backbone, lr: float) -> float:
-    """The items' learning rate that a run with only ``lr`` given would take."""
-    rate = local_training(options, split, backbone, lr, None).lr_items
-    assert rate is not None
-    return rate
-
-
-def try_one(
-    options: TuneOptions, split: Split, backbone: Backbone, lr: float, lr_items: float, protect: Place | None
-) -> float | None:
+def try_one(trial: Experiment, metric: str) -> float | None:
     """The validation metric after the round that is kept; None where training diverges."""
-    local = local_training(options, split, backbone, lr, lr_items)
-    ks = {int(metric.partition("@")[2]) for metric in (options.metric, options.best) if metric}
-    every = options.evaluate_every if options.best else options.rounds
-    how = places(options, split.data, backbone) | {"protect": protect}
     try:
-        result = train(options, split, backbone, local, ks=tuple(sorted(ks)), evaluate_every=every, **how)
+        return train(trial).valid_metrics[metric]
     except DivergedError:
         return None
-    return result.valid_metrics[options.metric]
 
 
 def choice(grid: list[Row]) -> Row:
@@ -127,20 +90,20 @@ def grow(values: list[float], best: float, bound: float) -> list[float]:
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of the table so far."""
-    return read_table(path) if path.exists() else []
+    return SETTINGS.read(path) if path.exists() else []
 
 
 def start(path: Path, key: Row) -> Row:
     """The row of an earlier tuning under the same settings, or a new one."""
     fresh = key | {"grid": [], "lr": None, "lr_items": None, "valid": None, "fedlib": fedlib.__version__}
-    return next((row for row in read_rows(path) if same(row, key)), fresh)
+    return next((row for row in read_rows(path) if SETTINGS.same(row, key)), fresh)
 
 
 def save(path: Path, row: Row) -> None:
     """Put one row into the table, whatever other tunings have put there since."""
     with locked(path.resolve().parent):
         rows = read_rows(path)
-        at = next((i for i, other in enumerate(rows) if same(other, row)), len(rows))
+        at = next((i for i, other in enumerate(rows) if SETTINGS.same(other, row)), len(rows))
         write_json(path, [*rows[:at], row, *rows[at + 1 :]])
 
 

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from fedlib import rng
+from fedlib.choices import LAWS
 from fedlib.data.interactions import Dataset, Split
 from fedlib.data.log import Stores
 from fedlib.data.splits import random_rank
 from fedlib.errors import InputError
-
-LAWS = ("uniform", "beta")
 
 
 def at_random(n_users: int, n_stores: int, *, seed: int = 0) -> Stores:

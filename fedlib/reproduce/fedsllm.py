@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fedlib.choices import READINGS
 from fedlib.errors import InputError
 from fedlib.prototypes.recorded import read_record
 from fedlib.reproduce.cells import Cell, Grid, Table
 
 BACKBONES = ("fedncf", "fedmf", "pfedrec", "fedpergnn")
-READINGS = ("hard_min", "literal_desc", "intent")
 GRID = Grid((0.001, 0.005, 0.01), None, "NDCG@10")  # the paper's three, and upward while the largest is the best
 SHARED: dict[str, Any] = {
     "variant": "fedsllm",

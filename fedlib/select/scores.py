@@ -13,10 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fedlib.choices import READINGS
 from fedlib.errors import InputError
 
 EPS = 1e-6
-READINGS = ("hard_min", "literal_desc", "intent")
 
 
 def cosine(e: Tensor, prototypes: Tensor) -> Tensor:

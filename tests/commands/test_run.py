@@ -15,7 +15,7 @@ import torch
 from fedlib import LSA, FedMF, FedNCF, LocalTraining, PFedRec, SemanticSpace, SemanticTable, federate, load
 from fedlib.centralized import BPR, Chance, ItemKNN, Popularity, evaluate
 from fedlib.cli import main
-from fedlib.commands import training
+from fedlib.commands import build
 from fedlib.commands.options import RunOptions
 from fedlib.items import item_texts
 from tests.command_line import FEDMF, RUN, refusal, report
@@ -69,12 +69,14 @@ def test_every_training_option_reaches_the_loop() -> None:
         *RUN, "--backbone", "fedncf", "--variant", "fedsllm", "--protocol", "ratio80", "--clients-per-round", "9",
         "--rounds", "2", "--local-epochs", "2", "--batch", "8", "--negatives", "2", "--negatives-from", "untouched",
         "--optimizer", "sgd", "--lr", "0.05", "--lr-items", "0.5", "--weight-decay", "0.01", "--dim", "8",
-        "--seed", "3", "--split-seed", "4", "--evaluate-every", "2", "--executor", "loop", "--max-memory", "1GB",
+        "--lr-decay", "0.5", "--step-decay", "0.9", "--stop", "0.001",
+        "--seed", "3", "--split-seed", "4", "--evaluate-every", "2", "--chunk", "1", "--max-memory", "1GB",
     )  # fmt: skip
     split = load("synthetic").ratio_split(seed=4)
     local = LocalTraining(
-        epochs=2, batch=8, negatives=2, negatives_from="untouched", lr=0.05, lr_items=0.5, weight_decay=0.01
-    )
+        epochs=2, batch=8, negatives=2, negatives_from="untouched", lr=0.05, lr_items=0.5, weight_decay=0.01,
+        lr_decay=0.5, step_decay=0.9, stop=0.001,
+    )  # fmt: skip
     backbone = FedNCF(dim=8, hidden=(128, 64), gmf=0, dropout=0.5)
     result = federate(
         split, backbone, local=local, clients_per_round=9, rounds=2, seed=3, evaluate_every=2, device="cpu", chunk=1
@@ -215,8 +217,8 @@ def test_what_protects_an_upload_is_in_the_result(protect: list[str], column: st
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--clip", "1"], "--clip is for"),
-        (["--dp-epsilon", "1", "--protect", "secagg"], "--dp-epsilon is for"),
+        (["--clip", "1"], "--clip is for --protect secagg, user-dp, local-dp"),
+        (["--dp-epsilon", "1", "--protect", "secagg"], "--dp-epsilon is for --protect user-dp, local-dp"),
         (["--protect", "user-dp", "--clip", "1"], "needs --clip"),
         (["--protect", "user-dp", "--clip", "0", "--dp-epsilon", "1"], "not a positive number"),
         (["--protect", "trust"], "not one of none"),
@@ -233,7 +235,7 @@ def test_items_that_start_from_texts_are_the_packages_and_the_config_tells_how(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     quick = SimpleNamespace(pretrained=partial(SemanticSpace.pretrained, steps=2))
-    monkeypatch.setattr(training, "SemanticSpace", quick)
+    monkeypatch.setattr(build, "SemanticSpace", quick)
     options = [*RUN, "--backbone", "fedmf", "--items", "semantic", "--encoder", "lsa", "--dim", "4", "--lr", "0.1"]
     written = report(*options, "--rounds", "2", "--topk", "10")
     split = load("synthetic").leave_one_out(seed=0)

@@ -48,16 +48,16 @@ def test_updated_clusters_send_counts() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--ratio", "0.1"], "--ratio is not for --select none"),
+        (["--ratio", "0.1"], "--ratio is for --select random, entropy"),
         (["--select", "random"], "needs --ratio"),
-        (["--select", "random", "--ratio", "0.1", "--reading", "intent"], "--reading is not for --select random"),
+        (["--select", "random", "--ratio", "0.1", "--reading", "intent"], "is for --select prototypes, cluster"),
         (["--select", "random", "--ratio", "1.5"], "not a factor"),
         (["--select", "cluster", "--ratio", "0.1", "--reading", "intent"], "add --items semantic"),
         (CLUSTER, "needs --reading"),
-        ([*CLUSTER, "--reading", "intent", "--llm", "keyword"], "--llm is not"),
+        ([*CLUSTER, "--reading", "intent", "--llm", "keyword"], "--llm is for --select prototypes"),
         (READ, "needs --llm"),
         ([*READ, "--llm", "http://x/v1"], "#MODEL"),
-        ([*READ, "--llm", "keyword", "--prototypes", "f.json"], "is for --llm recorded"),
+        ([*READ, "--llm", "keyword", "--prototypes", "f.json"], "--prototypes is for --llm recorded"),
         (["--select", "oldest", "--ratio", "0.1"], "'oldest' is not one of none, random"),
     ],
 )  # fmt: skip

@@ -12,8 +12,9 @@ import pytest
 
 from fedlib import SemanticSpace
 from fedlib.cli import main
-from fedlib.commands import training, tune
-from fedlib.run.rates import JOINED
+from fedlib.commands import build, tune
+from fedlib.commands.build import Experiment
+from fedlib.commands.rates import SETTINGS
 from tests.command_line import FEDMF, refusal, report, strict
 from tests.command_line import here as here
 
@@ -70,11 +71,11 @@ def test_a_table_that_says_nothing_about_a_run_is_not_passed_over(capsys: pytest
 def test_interrupted_tuning_loses_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[float] = []
 
-    def peak(options: Any, split: Any, backbone: Any, lr: float, lr_items: float, protect: Any) -> float:
+    def peak(trial: Experiment, metric: str) -> float:
         if len(tried) == 2:
             raise KeyboardInterrupt
-        tried.append(lr)
-        return -abs(lr - 0.1)
+        tried.append(trial.rates.network)
+        return -abs(trial.rates.network - 0.1)
 
     monkeypatch.setattr(tune, "try_one", peak)
     assert main([*TUNE, "--grid", "0.01,0.1,1"]) == 130
@@ -88,7 +89,8 @@ def test_interrupted_tuning_loses_nothing(capsys: pytest.CaptureFixture[str], mo
     (row,) = rows()
     assert row["lr"] == 0.1
     tried.clear()
-    older = json.dumps([{name: value for name, value in row.items() if name not in JOINED}])
+    options = SETTINGS.absent.items()  # as if all that was left at its default had not been there yet
+    older = json.dumps([dict(item for item in row.items() if item not in options)])
     Path("t.json").write_text(older, encoding="utf-8")
     assert main([*TUNE, "--grid", "0.01,0.1,1"]) == 0
     assert tried == []
@@ -102,7 +104,7 @@ def test_interrupted_tuning_loses_nothing(capsys: pytest.CaptureFixture[str], mo
 def test_the_grid_grows_while_its_largest_value_is_the_best(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], peak: float, tried: list[float]
 ) -> None:
-    monkeypatch.setattr(tune, "try_one", lambda *asked: 1 / (1 + abs(asked[3] - peak)))
+    monkeypatch.setattr(tune, "try_one", lambda trial, metric: 1 / (1 + abs(trial.rates.network - peak)))
     assert main([*TUNE, "--grid", "0.1,1"]) == 0
     assert [t["lr"] for t in rows()[0]["grid"]] == tried
     assert ("larger --grid" in capsys.readouterr().out) == (peak == 1e9)
@@ -111,12 +113,12 @@ def test_the_grid_grows_while_its_largest_value_is_the_best(
 def test_tuning_that_is_interrupted_while_the_grid_grows_goes_on_growing(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[float] = []
 
-    def peak(options: Any, split: Any, backbone: Any, lr: float, lr_items: float, protect: Any) -> float:
+    def peak(trial: Experiment, metric: str) -> float:
         if len(tried) == 4:
-            tried.append(lr)
+            tried.append(trial.rates.network)
             raise KeyboardInterrupt
-        tried.append(lr)
-        return -abs(lr - 40)
+        tried.append(trial.rates.network)
+        return -abs(trial.rates.network - 40)
 
     monkeypatch.setattr(tune, "try_one", peak)
     assert main([*TUNE, "--grid", "0.1,1"]) == 130
@@ -126,7 +128,11 @@ def test_tuning_that_is_interrupted_while_the_grid_grows_goes_on_growing(monkeyp
 
 
 def test_two_grids_are_tried_in_all_pairs_and_grow_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "try_one", lambda *asked: -abs(asked[3] - 0.1) - abs(asked[4] - 30))
+    def valid(trial: Experiment, metric: str) -> float:
+        assert trial.rates.items is not None
+        return -abs(trial.rates.network - 0.1) - abs(trial.rates.items - 30)
+
+    monkeypatch.setattr(tune, "try_one", valid)
     assert main([*TUNE, "--grid", "0.1,1", "--grid-items", "10"]) == 0
     (row,) = rows()
     assert {(t["lr"], t["lr_items"]) for t in row["grid"]} == {
@@ -152,7 +158,7 @@ def test_tunings_of_other_settings_keep_their_rows() -> None:
 def test_rates_for_items_from_texts_are_for_those_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     quick = SimpleNamespace(pretrained=partial(SemanticSpace.pretrained, steps=1))
-    monkeypatch.setattr(training, "SemanticSpace", quick)
+    monkeypatch.setattr(build, "SemanticSpace", quick)
     adam, semantic = ["--optimizer", "adam"], ["--items", "semantic", "--encoder", "lsa"]
     assert main([*TUNE, *adam, "--grid", "0.1", *semantic]) == 0
     assert main([*FEDMF, *adam, "--rounds", "1", "--table", "t.json"]) == 2

@@ -8,8 +8,8 @@ from math import log2
 
 import pytest
 
+from fedlib.commands.check import check_combination
 from fedlib.commands.options import RunOptions
-from fedlib.commands.training import check_combination
 from fedlib.reproduce.cells import Table
 from fedlib.reproduce.fedsllm import BACKBONES, FIGURE3, SELECTORS, TABLE2, VARIANTS, paper
 from fedlib.reproduce.fedsllm_report import beside, chosen_reading

@@ -65,11 +65,3 @@ def test_where_negatives_come_from_when_nothing_is_said() -> None:
     ]:
         result = federate(split, backbone, rounds=1, device="cpu")
         assert result.config["local"]["negatives_from"] == expected
-
-
-def test_the_command_line_knows_which_models_stores_may_train() -> None:
-    from fedlib.commands.models import JOIN_STORES, MODELS, OF_STORES
-
-    models = {name: model.load() for name, model in MODELS.items() if model.variants}
-    assert {name for name, cls in models.items() if cls.clients_are_stores} == {*OF_STORES}
-    assert {name for name, cls in models.items() if cls.may_train_in_stores} == {*JOIN_STORES}

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from fedlib.commands.rates import SETTINGS
 from fedlib.errors import InputError
-from fedlib.run.rates import PACKAGED, SETTING, find, read_table, same
+from fedlib.run.rates import PACKAGED, as_row, rates_in
+from fedlib.shapes import Rates
 
 RUN: dict[str, Any] = {
     "dataset": "ml-100k", "backbone": "pfedrec", "variant": "original", "local_only": False, "items": "id",
@@ -18,6 +20,7 @@ RUN: dict[str, Any] = {
     "negatives_from": "untouched", "weight_decay": 0.0, "lr_decay": 1.0, "dim": 32,
     "encoder": None, "select": "none", "ratio": None, "reading": None, "llm": None, "n_prototypes": None,
     "update_every": None, "sampled": False, "stores": None, "partition": None,
+    "augment": "none", "augment_share": None, "global_share": 0.0, "server_optimizer": "mean", "server_lr": None,
     "rounds": 100, "seed": 0, "split_seed": 0, "best": None, "evaluate_every": None,
 }  # fmt: skip
 
@@ -28,38 +31,42 @@ def row(lr: float | None = 0.3, **other: Any) -> dict[str, Any]:
     return RUN | {"metric": "NDCG@10", "grid": grid, "fedlib": "0.1.0"} | chosen | other
 
 
-@pytest.mark.parametrize("name", ["dataset", "backbone", "variant", "local_only", "items", "protocol", "optimizer"])
+@pytest.mark.parametrize(
+    "name",
+    ["dataset", "backbone", "variant", "local_only", "items", "select", "protocol", "optimizer", "augment",
+     "server_optimizer"],
+)  # fmt: skip
 def test_a_row_for_another_kind_of_run_is_not_read(name: str) -> None:
-    assert find([row()], RUN) == row()
-    assert find([row(**{name: "another"})], RUN) is None
+    assert SETTINGS.find([row()], RUN) == row()
+    assert SETTINGS.find([row(**{name: "another"})], RUN) is None
 
 
 def test_all_clients_and_some_clients_are_two_kinds_of_run() -> None:
-    assert find([row()], RUN | {"clients_per_round": 0.1}) is None
-    assert find([row(clients_per_round=0.5)], RUN) is None
-    assert find([row(clients_per_round=0.5)], RUN | {"clients_per_round": 30.0}) is not None
+    assert SETTINGS.find([row()], RUN | {"clients_per_round": 0.1}) is None
+    assert SETTINGS.find([row(clients_per_round=0.5)], RUN) is None
+    assert SETTINGS.find([row(clients_per_round=0.5)], RUN | {"clients_per_round": 30.0}) is not None
 
 
 def test_users_and_stores_are_two_kinds_of_run() -> None:
-    assert find([row()], RUN | {"stores": 10}) is None
-    assert find([row(stores=5)], RUN) is None
-    assert find([row(stores=5)], RUN | {"stores": 10}) is not None
+    assert SETTINGS.find([row()], RUN | {"stores": 10}) is None
+    assert SETTINGS.find([row(stores=5)], RUN) is None
+    assert SETTINGS.find([row(stores=5)], RUN | {"stores": 10}) is not None
 
 
 def test_a_row_without_a_choice_is_not_read() -> None:
-    assert find([row(None)], RUN) is None
+    assert SETTINGS.find([row(None)], RUN) is None
 
 
 def test_of_several_rows_the_most_similar_run_is_read_and_the_first_of_equals() -> None:
     rows = [row(0.1, batch=64, dim=8), row(0.2, dim=8), row(0.3, batch=64)]
-    assert find(rows, RUN) == rows[1]
-    assert find(rows, RUN | {"batch": 64, "dim": 8}) == rows[0]
+    assert SETTINGS.find(rows, RUN) == rows[1]
+    assert SETTINGS.find(rows, RUN | {"batch": 64, "dim": 8}) == rows[0]
 
 
 def test_rows_are_the_same_only_if_every_setting_is() -> None:
-    assert same(row(0.1), row(0.2))
-    for name in SETTING:
-        assert not same(row(), row(**{name: "another"}))
+    assert SETTINGS.same(row(0.1), row(0.2))
+    for name in (*SETTINGS.must, *SETTINGS.should):
+        assert not SETTINGS.same(row(), row(**{name: "another"}))
 
 
 @pytest.mark.parametrize(
@@ -73,11 +80,11 @@ def test_a_damaged_table_is_refused_in_one_line_that_names_it(tmp_path: Path, te
     table = tmp_path / "table.json"
     table.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"^[^\n]*table\.json[^\n]*$"):
-        read_table(table)
+        SETTINGS.read(table)
 
 
 def test_every_choice_in_the_packaged_table_is_the_best_it_tried() -> None:
-    for packed in read_table(PACKAGED):
+    for packed in SETTINGS.read(PACKAGED):
         assert packed.keys() - {"protect"} == row().keys()
         assert all(tried.keys() == {"lr", "lr_items", "valid"} for tried in packed["grid"])
         best = max(tried["valid"] for tried in packed["grid"] if tried["valid"] is not None)
@@ -86,5 +93,23 @@ def test_every_choice_in_the_packaged_table_is_the_best_it_tried() -> None:
 
 
 def test_no_two_packaged_rows_are_of_one_setting() -> None:
-    rows = read_table(PACKAGED)
-    assert not any(same(a, b) for i, a in enumerate(rows) for b in rows[:i])
+    rows = SETTINGS.read(PACKAGED)
+    assert not any(SETTINGS.same(a, b) for i, a in enumerate(rows) for b in rows[:i])
+
+
+def test_a_row_from_before_an_option_is_one_of_a_run_without_it(tmp_path: Path) -> None:
+    newer = ("items", "encoder", "select", "ratio", "reading", "llm", "n_prototypes", "update_every", "sampled", "best",
+             "evaluate_every", "augment", "augment_share", "global_share", "server_optimizer", "server_lr")  # fmt: skip
+    older = {name: value for name, value in row().items() if name not in newer}
+    (tmp_path / "table.json").write_text(json.dumps([older]), encoding="utf-8")
+    (read,) = SETTINGS.read(tmp_path / "table.json")
+    assert read == row()
+    assert SETTINGS.same(read, row()) and SETTINGS.find([read], RUN) == row()
+    assert SETTINGS.find([read], RUN | {"augment": "all"}) is None
+
+
+def test_a_rate_of_a_fusion_stands_in_a_row_only_where_there_is_one() -> None:
+    assert as_row(Rates(0.1, 3.0)) == {"lr": 0.1, "lr_items": 3.0}
+    three = Rates(0.1, 3.0, 0.5)
+    assert as_row(three) == {"lr": 0.1, "lr_items": 3.0, "lr_fusion": 0.5}
+    assert [rates_in(row(**as_row(rates))) for rates in (Rates(0.1, 3.0), three)] == [Rates(0.1, 3.0), three]
