@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,6 +26,7 @@ from fedlib.data.splits import subsample
 from fedlib.errors import InputError
 from fedlib.evaluation.metrics import Ranking
 from fedlib.evaluation.rankings import exposure
+from fedlib.files import write_text
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.faults import FAULTS
 from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS, by_another_model
@@ -234,11 +234,7 @@ def save(path: Path, cells: Sequence[Cell], rows: Sequence[Row]) -> None:
     order = {cell.name: place for place, cell in enumerate(cells)}
     ordered = sorted(rows, key=lambda row: (order.get(row["cell"], len(order)), row["seed"]))
     path.parent.mkdir(exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(
-        "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered), encoding="utf-8"
-    )
-    os.replace(new, path)
+    write_text(path, "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered))
 
 
 def describe(row: Row) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import fedlib
 from fedlib.backbones import Backbone
-from fedlib.commands.files import check_file, write_json
+from fedlib.commands.files import check_file, locked, write_json
 from fedlib.commands.options import GROWTH, TuneOptions, numbers
 from fedlib.commands.training import (
     build_backbone,
@@ -138,21 +134,10 @@ def start(path: Path, key: Row) -> Row:
 
 def save(path: Path, row: Row) -> None:
     """Put one row into the table, whatever other tunings have put there since."""
-    with locked(path.resolve().parent):
+    with locked(path):
         rows = read_rows(path)
         at = next((i for i, other in enumerate(rows) if same(other, row)), len(rows))
         write_json(path, [*rows[:at], row, *rows[at + 1 :]])
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that two tunings that write to one table take turns."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def describe(row: Row) -> str:
