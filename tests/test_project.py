@@ -74,7 +74,16 @@ def test_environment_yml_leads_to_the_lock(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["pyproject.toml", "requirements.lock", "constraints.txt", "environment.yml", "Makefile", ".ci/run"],
+    [
+        "pyproject.toml",
+        "requirements.lock",
+        "constraints.txt",
+        "environment.yml",
+        "Makefile",
+        ".ci/run",
+        ".github/workflows/tests.yml",
+        ".github/workflows/book.yml",
+    ],
 )
 def test_no_package_index_or_machine_path_is_written_down(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
