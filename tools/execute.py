@@ -30,6 +30,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from fedlib import __version__
+from fedlib.files import write_text
 
 NOTEBOOKS = ROOT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -95,15 +96,8 @@ def execute(source: Path, profile: str, time_only: bool) -> str:
         notebook.metadata["fedlib"] = stamp(profile) | {"hashes": now, "runs": before["runs"] if same_code else {}}
         stored = notebook
     stored.metadata["fedlib"]["runs"][profile] = {"seconds": round(seconds), "device": device()}
-    write(stored, target)
+    write_text(target, nbformat.writes(stored) + "\n")
     return line
-
-
-def write(notebook: NotebookNode, target: Path) -> None:
-    """Replace the file in one step: a reader meets the old notebook or the new one, nothing in between."""
-    new = target.with_suffix(".new")
-    nbformat.write(notebook, new)
-    new.replace(target)
 
 
 def main() -> int:

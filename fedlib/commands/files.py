@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from fedlib.errors import InputError
+from fedlib.files import beside, write_text
 
 
 def check_file(option: str, path: Path) -> None:
@@ -44,28 +47,32 @@ def try_to_write(option: str, path: Path) -> None:
     target = path.resolve()
     if not target.parent.is_dir():
         raise InputError(f"{option} {path}: there is no folder {target.parent}: make it first.")
-    probe = _temporary(target)
+    probe = beside(target)
     probe.touch()
     probe.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Write strict JSON; whoever reads ``path`` sees the old file or all of the new one."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    with told(path):
+        write_text(path, text)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file; whoever reads ``path`` sees the old one or all of the new one."""
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold ``path``, so that processes that read it, change it and write it again take turns."""
     target = path.resolve()
-    temporary = _temporary(target)
+    with told(path):
+        lock = FileLock(target.with_name(f".{target.name}.lock")).acquire()
+    with lock:
+        yield
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Say in one sentence why ``path`` cannot be written."""
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
+        yield
     except OSError as err:
         raise InputError(f"{path} cannot be written ({err.strerror}).") from err
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")

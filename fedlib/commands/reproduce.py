@@ -15,7 +15,7 @@ from typing import Any
 
 from fedlib.commands.build import build, build_backbone, read_split
 from fedlib.commands.check import check_combination, is_centralised
-from fedlib.commands.files import check_folder, write_text
+from fedlib.commands.files import check_folder, told
 from fedlib.commands.finished import finished
 from fedlib.commands.models import MODELS
 from fedlib.commands.options import ReproduceOptions, RunOptions, TuneOptions
@@ -28,6 +28,7 @@ from fedlib.data.splits import subsample
 from fedlib.errors import InputError
 from fedlib.evaluation.metrics import Ranking
 from fedlib.evaluation.rankings import exposure
+from fedlib.files import write_text
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.faults import FAULTS
 from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS, by_another_model
@@ -238,7 +239,8 @@ def save(path: Path, cells: Sequence[Cell], rows: Sequence[Row]) -> None:
     order = {cell.name: place for place, cell in enumerate(cells)}
     ordered = sorted(rows, key=lambda row: (order.get(row["cell"], len(order)), row["seed"]))
     path.parent.mkdir(exist_ok=True)
-    write_text(path, "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered))
+    with told(path):
+        write_text(path, "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered))
 
 
 def describe(row: Row) -> str:

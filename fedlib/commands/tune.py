@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product, starmap
 from pathlib import Path
@@ -13,7 +9,7 @@ from pathlib import Path
 import fedlib
 from fedlib.commands.build import Experiment, build
 from fedlib.commands.check import check_tune
-from fedlib.commands.files import write_json
+from fedlib.commands.files import locked, write_json
 from fedlib.commands.options import GROWTH, TuneOptions
 from fedlib.commands.parsers import numbers
 from fedlib.commands.rates import SETTINGS, setting
@@ -101,21 +97,10 @@ def start(path: Path, key: Row) -> Row:
 
 def save(path: Path, row: Row) -> None:
     """Put one row into the table, whatever other tunings have put there since."""
-    with locked(path.resolve().parent):
+    with locked(path):
         rows = read_rows(path)
         at = next((i for i, other in enumerate(rows) if SETTINGS.same(other, row)), len(rows))
         write_json(path, [*rows[:at], row, *rows[at + 1 :]])
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that two tunings that write to one table take turns."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def describe(row: Row) -> str:

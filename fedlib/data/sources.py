@@ -164,7 +164,7 @@ def _fetched() -> str:
 def _own(name: str) -> Dataset:
     path = Path(name)
     with explained(path):
-        if name and (path.exists() or os.sep in name):
+        if name and (path.exists() or path.name != name):
             return folder.read(path)
     known = ", ".join([*SOURCES, "synthetic"])
     raise InputError(f"there is no data set or folder {name!r}: name one of {known}, or a folder of your own")

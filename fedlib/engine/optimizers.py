@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from fedlib.shapes import RankOne, dense
 
@@ -64,11 +65,11 @@ class Adam:
         """Update ``groups`` of the clients from ``first`` on; ``factor`` (K',) multiplies their rates.
 
         torch's fused kernel passes over the memory once. It takes one step count a tensor, so neighbours that have
-        made equally many steps are handed over together.
+        made equally many steps are handed over together. It counts this step itself, in the count it is given.
         """
         for group in filter(gradients.get, groups):
-            self.steps[group][first:] += 1
             counts, runs = self.steps[group][first:].unique_consecutive(return_counts=True)
+            self.steps[group][first:] += 1
             leaves = [self.leaves[group][name] for name in gradients[group]]
             lists = [
                 [leaf[first:] for leaf in leaves],
@@ -80,10 +81,10 @@ class Adam:
                 lists = [[part for tensor in each for part in tensor.split_with_sizes(sizes)] for each in lists]
             before = [leaf[first:].clone() for leaf in leaves] if isinstance(factor, Tensor) else []
             theta, g, m, v = lists
-            steps = list(counts.to(leaves[0].device, torch.float32).unbind()) * len(leaves)
-            torch._fused_adam_(
-                theta, g, m, v, [], steps, lr=self.rates[group], beta1=0.9, beta2=0.999, weight_decay=self.decay,
-                eps=1e-8, amsgrad=False, maximize=False,
+            steps = list(counts.to(leaves[0].device, torch.float32).repeat(len(leaves)).unbind())
+            adam(
+                theta, g, m, v, [], steps, fused=True, lr=self.rates[group], beta1=0.9, beta2=0.999,
+                weight_decay=self.decay, eps=1e-8, amsgrad=False, maximize=False,
             )  # fmt: skip
             if isinstance(factor, Tensor):  # a step is proportional to its rate
                 for leaf, start in zip(leaves, before, strict=True):

@@ -6,7 +6,6 @@ what was made, or it is made again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import sys
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from torch import Tensor
@@ -75,9 +75,8 @@ def cached(kind: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[s
     path = user_cache_path("fedlib") / kind / f"{key}.safetensors"
     with _explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock").open("a")
+        lock = FileLock(path.with_suffix(".lock")).acquire()
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         if (tensors := _read(path, key)) is None:
             tensors = make()
             with _explained(path.parent):
@@ -112,5 +111,5 @@ def _explained(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as err:
         raise InputError(
             f"the cache {folder} cannot be written ({one_line(err)}): make room there, or name another folder in "
-            "XDG_CACHE_HOME"
+            "XDG_CACHE_HOME, which Linux and macOS heed"
         ) from err

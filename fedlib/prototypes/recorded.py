@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fedlib.errors import InputError
+from fedlib.files import write_text
 from fedlib.prototypes.chat import Chat
 from fedlib.prototypes.prompts import Messages, purpose_of
 
@@ -91,9 +91,7 @@ def record(model: Chat, messages: Messages, file: str | Path, dataset: str) -> s
         "model": model.source,
         "date": datetime.date.today().isoformat(),
     }
-    written = path.with_name(path.name + ".part")
-    written.write_text(json.dumps([*records, entry], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(written, path)
+    write_text(path, json.dumps([*records, entry], ensure_ascii=False, indent=1) + "\n")
     return str(entry["answer"])
 
 

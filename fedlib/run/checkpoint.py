@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedlib.errors import InputError
+from fedlib.files import replacing
 from fedlib.server.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -20,19 +21,11 @@ if TYPE_CHECKING:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors and a JSON-able description to one file, all or nothing.
-
-    The data go to a temporary name in the same folder, are forced to the disk, and only then take the final name;
-    whoever reads ``path`` sees the old file or the new one, whenever the process dies.
-    """
+    """Write tensors and a JSON-able description to one file, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    save_file(
-        {name: value.contiguous() for name, value in tensors.items()}, temporary, metadata={"about": json.dumps(about)}
-    )
-    _to_disk(temporary)
-    os.replace(temporary, path)
-    _to_disk(path.parent)
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    with replacing(path) as new:
+        save_file(whole, new, metadata={"about": json.dumps(about)})
 
 
 def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -40,19 +33,14 @@ def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     try:
         with safe_open(path, framework="pt", device=device) as file:
             about = json.loads(file.metadata()["about"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if sys.platform == "win32":  # which neither replaces nor removes a file that memory mirrors
+                tensors = {name: value.clone() for name, value in tensors.items()}
+            return tensors, about
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as err:
         raise InputError(
             f"{path} is not a readable fedlib file ({type(err).__name__}): delete it, or name another."
         ) from err
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Checkpoints:
@@ -78,7 +66,8 @@ class Checkpoints:
             return
         about = {"config": self.config, "round": state.round, "history": history, "ledger": ledger.rows}
         save_tensors(self.folder / f"round-{state.round:06d}.safetensors", state.tensors(), about)
-        for old in self.files()[:-2]:
+        # One run writes here at a time, so a temporary name is what a killed process has left.
+        for old in [*self.files()[:-2], *self.folder.glob(".round-*.part")]:
             old.unlink()
 
     def begin(self, state: State, rounds: int, *, resume: bool) -> tuple[list[dict], Ledger]:

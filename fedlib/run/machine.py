@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+import psutil
 import torch
 
 from fedlib.errors import InputError
@@ -43,7 +43,7 @@ def keep_freed_memory() -> None:
 
 def physical_memory() -> float:
     """The machine's memory in bytes."""
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return float(psutil.virtual_memory().total)
 
 
 def show_progress(row: dict, rounds: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from fedlib.cli import main
 from fedlib.commands import build, tune
 from fedlib.commands.build import Experiment
 from fedlib.commands.rates import SETTINGS
+from fedlib.errors import InputError
 from tests.command_line import FEDMF, refusal, report, strict
 from tests.command_line import here as here
 
@@ -177,6 +179,27 @@ def test_a_row_is_put_beside_what_others_wrote_meanwhile() -> None:
     tune.save(table, mine)
     tune.save(table, mine)
     assert [row["seed"] for row in rows()] == [0, 2, 1]
+
+
+def test_tunings_that_write_to_one_table_take_turns() -> None:
+    """Without that, rows that another has put in between reading and writing are lost."""
+
+    names = *SETTINGS.must, *SETTINGS.should
+    empty = dict.fromkeys([*names, "lr", "lr_items", "valid"]) | {"grid": []}
+
+    def puts(batch: int) -> None:
+        for seed in range(5):
+            tune.save(Path("t.json"), empty | {"batch": batch, "seed": seed})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(puts, range(4)))
+    assert len(rows()) == 20
+
+
+def test_a_table_where_nothing_can_be_written_is_one_line() -> None:
+    Path("file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^file.t\.json cannot be written \([^\n]*\)\.$"):
+        tune.save(Path("file/t.json"), {"lr": 1.0})
 
 
 @pytest.mark.parametrize(

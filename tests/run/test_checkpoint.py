@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -56,7 +55,7 @@ federate(small_split(m=60, n=300, longest=30), PFedRec(16), local=LocalTraining(
 
 
 def test_kill_at_any_moment_loses_at_most_the_unfinished_round(tmp_path: Path) -> None:
-    """The process is killed with SIGKILL again and again while it saves after every round; what is left is whole."""
+    """The process is killed again and again while it saves after every round; what is left is whole."""
     from fedlib import PFedRec
 
     tests = Path(__file__).parents[1]
@@ -70,10 +69,10 @@ def test_kill_at_any_moment_loses_at_most_the_unfinished_round(tmp_path: Path) -
             time.sleep(0.002)
         time.sleep(0.0037 * (attempt % 7))  # another moment of the round each time
         if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
             kills += 1
         _, error = process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL), error.decode()
+        assert not error, error.decode()
         if process.returncode == 0:
             break
     assert kills >= 3
@@ -145,6 +144,22 @@ def test_checkpoints_are_never_overwritten_or_cut_short(tmp_path: Path) -> None:
         run(FedMF(4), tmp_path, 10)
     with pytest.raises(InputError, match="is past round 5: ask for at least 10"):
         run(FedMF(4), tmp_path, 5, resume=True)
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_save(tmp_path: Path) -> None:
+    (tmp_path / ".round-000005.safetensors.1.part").write_bytes(b"half")
+    run(FedMF(4), tmp_path, 5)
+    assert [file.name for file in tmp_path.iterdir()] == ["round-000005.safetensors"]
+
+
+def test_windows_gets_tensors_that_let_go_of_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a file that memory mirrors can be neither replaced nor removed; here one can see that it is mirrored."""
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.zeros(1000)}, {})
+    monkeypatch.setattr("sys.platform", "win32")
+    tensors, _ = load_tensors(path)
+    path.write_bytes(path.read_bytes().replace(bytes(4000), b"\1" * 4000))
+    assert not tensors["a"].any()
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 100, b"not a tensor file", None])
