@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "AllOutside": "fedlib.augment",
     "ChatModel": "fedlib.prototypes",
     "ChatServer": "fedlib.prototypes",
     "ClusterPrototypes": "fedlib.prototypes",
@@ -35,6 +36,7 @@ _HOME = {
     "Place": "fedlib.places",
     "PlainNoise": "fedlib.protect.noise",
     "PrototypeSelection": "fedlib.select",
+    "RandomOutside": "fedlib.augment",
     "RandomSelection": "fedlib.select",
     "RecordedAnswers": "fedlib.prototypes",
     "Recording": "fedlib.prototypes",
@@ -44,6 +46,9 @@ _HOME = {
     "SemanticSpace": "fedlib.items",
     "SemanticTable": "fedlib.items",
     "SentenceEncoder": "fedlib.items",
+    "ServerAdam": "fedlib.server.optimizers",
+    "ServerSGD": "fedlib.server.optimizers",
+    "ServerYogi": "fedlib.server.optimizers",
     "SoftmaxEntropy": "fedlib.select",
     "TextPrototypes": "fedlib.prototypes",
     "UserLevelDP": "fedlib.protect.noise",
@@ -54,6 +59,8 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from fedlib.augment import AllOutside as AllOutside
+    from fedlib.augment import RandomOutside as RandomOutside
     from fedlib.backbones import FCF as FCF
     from fedlib.backbones import FCFALS as FCFALS
     from fedlib.backbones import FedAvg as FedAvg
@@ -99,6 +106,9 @@ if TYPE_CHECKING:
     from fedlib.select import PrototypeSelection as PrototypeSelection
     from fedlib.select import RandomSelection as RandomSelection
     from fedlib.select import SoftmaxEntropy as SoftmaxEntropy
+    from fedlib.server.optimizers import ServerAdam as ServerAdam
+    from fedlib.server.optimizers import ServerSGD as ServerSGD
+    from fedlib.server.optimizers import ServerYogi as ServerYogi
 
 
 def __getattr__(name: str) -> Any:

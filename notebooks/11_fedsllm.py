@@ -101,9 +101,9 @@ import torch
 from fedlib import FedMF, LocalTraining, federate, load
 from fedlib.book import glue
 from fedlib.errors import InputError
-from fedlib.reproduce import fedsllm_report as report
 from fedlib.reproduce import read_rows
-from fedlib.reproduce.fedsllm import GRID, paper
+from fedlib.reproduce.fedsllm import report
+from fedlib.reproduce.fedsllm.cells import GRID, paper
 
 torch.set_num_threads(1)  # the tensors are small
 
@@ -977,7 +977,7 @@ broken.groupby(level=[0, 1]).sum().unstack()[list(DATASETS)]
 # Table 1, ours beside the paper's; then Table 5.
 
 # %%
-from fedlib.reproduce.fedsllm_data import table1
+from fedlib.reproduce.fedsllm.data import table1
 
 sets = table1()
 for name, note in sets.pop("notes").items():
@@ -989,7 +989,7 @@ sets.map("{:.7g}".format, na_action="ignore").T.fillna("")
 # and `fedlib` counts a pair of user and item once, since a repeated one could stand in training and test.
 
 # %%
-from fedlib.reproduce.fedsllm_costs import PRINTED, as_counted, table5
+from fedlib.reproduce.fedsllm.costs import PRINTED, as_counted, table5
 
 fixed = PrototypeSelection(0.1, reading="intent", prototypes=words)
 local = LocalTraining(**ADAM, lr=0.01, lr_items=0.01)

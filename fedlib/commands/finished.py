@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from fedlib.reproduce import Cell
-from fedlib.reproduce.fedsllm import TABLE2
-from fedlib.reproduce.fedsllm_report import beside, complete, runs, spread
+from fedlib.reproduce.fedsllm.cells import TABLE2
+from fedlib.reproduce.fedsllm.report import beside, complete, runs, spread
 from fedlib.reproduce.results import Row
 
 

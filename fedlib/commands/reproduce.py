@@ -31,8 +31,8 @@ from fedlib.evaluation.rankings import exposure
 from fedlib.files import write_text
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.faults import FAULTS
-from fedlib.reproduce.fedsllm import FIGURE3, TABLE2, VARIANTS, by_another_model
-from fedlib.reproduce.fedsllm_data import table1
+from fedlib.reproduce.fedsllm.cells import FIGURE3, TABLE2, VARIANTS, by_another_model
+from fedlib.reproduce.fedsllm.data import table1
 from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.privacy import PRIVACY

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedlib import rng
+from fedlib.server.optimizers import adam
 from fedlib.shapes import SentModel
 
 HIDDEN = 100
@@ -59,7 +60,6 @@ def meta_gradient(model: SentModel, meta: Tensor, batch: Tensor, proxy: Tensor, 
 def adam_step(own: dict[str, Tensor], g: Tensor, *, decay: float, rate: float = 1e-3) -> dict[str, Tensor]:
     """The meta model after a step of Adam with an L2 term; its moments "m" and "v" are in ``own`` too."""
     g = g.to(own["meta"]) + decay * own["meta"]
-    t = int(own["steps"]) + 1
-    m, v = own["m"].lerp(g, 0.1), own["v"].lerp(g * g, 0.001)
-    moved = own["meta"] - rate * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
-    return own | {"meta": moved, "m": m, "v": v, "steps": own["steps"] + 1}
+    steps = own["steps"] + 1
+    moved, m, v = adam(own["meta"], g, own["m"], own["v"], int(steps), lr=rate, beta1=0.9, beta2=0.999)
+    return own | {"meta": moved, "m": m, "v": v, "steps": steps}

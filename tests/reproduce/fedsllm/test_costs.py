@@ -7,7 +7,7 @@ import torch
 
 from fedlib import FALE, FedNCF, FedSelect, InputError, LocalTraining, RandomSelection, federate
 from fedlib.evaluation.flops import multiply_adds
-from fedlib.reproduce.fedsllm_costs import (
+from fedlib.reproduce.fedsllm.costs import (
     MB,
     PRINTED,
     as_counted,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedlib.cli import main
-from fedlib.reproduce.fedsllm_data import PRINTED, table1
+from fedlib.reproduce.fedsllm.data import PRINTED, table1
 
 
 def test_the_papers_sparsity_follows_from_its_counts() -> None:

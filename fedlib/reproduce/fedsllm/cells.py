@@ -50,7 +50,7 @@ THEIRS = {"Qwen/Qwen2.5-1.5B-Instruct": "qwen", "meta-llama/Meta-Llama-3-8B-Inst
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 UPDATED_EVERY = 50  # rounds between the updates on record
 MIDDLE = 0.4  # where Figure 3's curve of FedNCF with FedSLLM is highest
-PAPER = Path(__file__).parent / "papers" / "fedsllm.json"
+PAPER = Path(__file__).with_name("paper.json")
 
 
 def options_of(backbone: str, selector: str | None, ratio: float = 0.1, **other: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedlib.evaluation.stats import paired_bootstrap
-from fedlib.reproduce.fedsllm_report import complete, curve, gap, ours_and_theirs, spread, updates
+from fedlib.reproduce.fedsllm.report import complete, curve, gap, ours_and_theirs, spread, updates
 
 
 def row(cell: str, seed: int = 0, hit: float = 0.5) -> dict:

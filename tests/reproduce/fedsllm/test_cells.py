@@ -11,8 +11,8 @@ import pytest
 from fedlib.commands.check import check_combination
 from fedlib.commands.options import RunOptions
 from fedlib.reproduce.cells import Table
-from fedlib.reproduce.fedsllm import BACKBONES, FIGURE3, SELECTORS, TABLE2, VARIANTS, paper
-from fedlib.reproduce.fedsllm_report import beside, chosen_reading
+from fedlib.reproduce.fedsllm.cells import BACKBONES, FIGURE3, SELECTORS, TABLE2, VARIANTS, paper
+from fedlib.reproduce.fedsllm.report import beside, chosen_reading
 
 KS = (5, 10, 20)
 

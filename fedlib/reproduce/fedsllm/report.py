@@ -13,7 +13,7 @@ import pandas as pd
 from fedlib.errors import InputError
 from fedlib.evaluation.stats import mean_and_spread, shares_drawn
 from fedlib.prototypes.recorded import PACKAGED, read_record
-from fedlib.reproduce.fedsllm import BACKBONES, READINGS, SHARES, THEIRS, UPDATED_EVERY, paper
+from fedlib.reproduce.fedsllm.cells import BACKBONES, READINGS, SHARES, THEIRS, UPDATED_EVERY, paper
 from fedlib.reproduce.results import Row, per_user
 
 CHOICE = "NDCG@10"  # what decides between readings, on validation data

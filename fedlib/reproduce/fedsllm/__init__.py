@@ -1,0 +1,1 @@
+"""The tables and figures of FedSLLM: their cells, their data, what they cost, and how they are shown."""
