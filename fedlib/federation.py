@@ -36,34 +36,15 @@ BEFORE = ("augment", "select", "items")  # the places that act before local trai
 
 
 def federate(
-    data: Split,
-    backbone: Backbone,
-    items: ItemTable | None = None,
-    augment: Place | None = None,
-    select: Place | None = None,
-    protect: Place | None = None,
-    server: ServerOptimizer | None = None,
-    local: LocalTraining | None = None,
-    *,
-    faults: Faults | None = None,
-    clients_per_round: float = 1.0,
-    sampling: str = "fixed",
-    rounds: int = 100,
-    seed: int = 0,
-    executor: str = "vectorized",
-    chunk: int | None = None,
-    device: str = "auto",
-    dtype: torch.dtype = torch.float32,
-    evaluate_every: int = 1,
-    ks: tuple[int, ...] = (5, 10, 20),
-    best: str | None = None,
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int = 10,
-    resume: bool = False,
-    max_memory: float | None = None,
-    own_tables_in: str | Path | None = None,
-    progress: bool = False,
-) -> Result:
+    data: Split, backbone: Backbone, items: ItemTable | None = None, augment: Place | None = None,
+    select: Place | None = None, protect: Place | None = None, server: ServerOptimizer | None = None,
+    local: LocalTraining | None = None, *, faults: Faults | None = None, clients_per_round: float = 1.0,
+    sampling: str = "fixed", rounds: int = 100, seed: int = 0, executor: str = "vectorized", chunk: int | None = None,
+    device: str = "auto", dtype: torch.dtype = torch.float32, evaluate_every: int = 1,
+    ks: tuple[int, ...] = (5, 10, 20), best: str | None = None, checkpoint: str | Path | None = None,
+    checkpoint_every: int = 10, resume: bool = False, max_memory: float | None = None,
+    own_tables_in: str | Path | None = None, progress: bool = False,
+) -> Result:  # fmt: skip
     """Train and evaluate a federated recommender, one client a user or, on a split with stores, one client a store.
 
     ``data`` is a split, e.g. ``load("ml-100k").leave_one_out(seed=0)``; ``backbone`` the model of one client;
@@ -85,9 +66,10 @@ def federate(
     Two runs with the same arguments and the same number of threads on a CPU are equal bit for bit.
     Raises :class:`~fedlib.errors.InputError` for arguments that make no sense.
     """
+    items = items or ItemTable()
     places = zip(PLACES, (augment, select, items, protect), strict=True)
     run = Run(
-        data=data, backbone=backbone, items=items or ItemTable(), faults=faults, given_server=server,
+        data=data, backbone=backbone, items=items, faults=faults, given_server=server,
         places={name: place for name, place in places if place is not None}, given_local=local or LocalTraining(),
         clients_per_round=clients_per_round, sampling=sampling, rounds=rounds, seed=seed, executor=executor,
         chunk=chunk, device=device, dtype=dtype, evaluate_every=evaluate_every, ks=ks, best=best,

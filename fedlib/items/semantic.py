@@ -97,6 +97,8 @@ class SemanticSpace:
         told = ", ".join(f"{name}={value}" for name, value in self.trained.items())
         return f"SemanticSpace({self.encoder.name}: {n} items, {told}, codes {digest([], self.codes)[:12]})"
 
+    __repr__ = identity
+
 
 class SemanticTable(ItemTable):
     """An item table that starts from the codes of a :class:`SemanticSpace` (FedSLLM's Eq. 6); others start as usual.

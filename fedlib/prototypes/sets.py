@@ -59,6 +59,8 @@ class TextPrototypes:
         told = f"{self.source}, count={self.count}, counts_mean={self.counts_mean}"
         return f"TextPrototypes({told}, {self.data.name}, {self.space.identity()})"
 
+    __repr__ = identity
+
     def first(self, seed: int) -> PrototypeSet:
         """The prototypes before there is feedback. Raises :class:`InputError` if none can be had."""
         texts, note = self.model.first(self.data, self.space, _checked(self.count), seed)
@@ -92,6 +94,8 @@ class ClusterPrototypes:
     def identity(self) -> str:
         """What tells it from another, in a result's settings and for a checkpoint."""
         return f"ClusterPrototypes(count={self.count}, {self.space.identity()})"
+
+    __repr__ = identity
 
     def first(self, seed: int) -> PrototypeSet:
         """The centres (J, d) of the codes of the items."""

@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ def identity(thing: Any) -> Any:
         return f"{thing.__module__}.{thing.__qualname__}"
     if callable(getattr(thing, "identity", None)):
         return identity(thing.identity())
-    if hasattr(thing, "__dict__"):
+    begin = type(thing).__init__
+    written_in_python = inspect.isfunction(begin) or begin is object.__init__  # so that no field is hidden in C
+    if isinstance(thing, SimpleNamespace) or (hasattr(thing, "__dict__") and written_in_python):
         return {"name": type(thing).__name__, **identity(vars(thing))}
     if isinstance(thing, torch.dtype | torch.device):
         return str(thing)

@@ -37,6 +37,8 @@ def load_backbone(config: dict[str, Any]) -> Backbone:
 
 
 def load_split(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> Split:
+    """The split a result was made with: interactions, ids and titles."""
+
     def log(name: str) -> UserItems:
         return UserItems(tensors[f"split/{name}/indptr"], tensors[f"split/{name}/items"])
 

@@ -120,7 +120,7 @@ def test_a_run_resumed_at_a_round_that_was_not_evaluated_has_metrics(tmp_path: P
         def broadcast(self, own, state, chosen):
             if state.round == 5:
                 raise Cut
-            return super().broadcast(own, state)
+            return super().broadcast(own, state, chosen)
 
     arguments = {"local": ADAM, "device": "cpu", "evaluate_every": 20, "checkpoint": tmp_path, "checkpoint_every": 5}
     with pytest.raises(Cut):

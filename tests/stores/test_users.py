@@ -227,7 +227,6 @@ def test_what_cannot_join_gets_a_sentence(split: Split) -> None:
             federate(split, model, rounds=1)
     for how, sentence in [
         ({"chunk": 3}, "stores are trained one at a time"),
-        ({"select": Place()}, "select chooses among the samples of one user"),
         ({"max_memory": 100}, "private state would take"),
         ({"clients_per_round": 5}, "there are only 3 clients"),
     ]:
