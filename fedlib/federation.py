@@ -54,7 +54,7 @@ def federate(
     ``faults``: what goes wrong with clients, and the server's check of every upload
     (:class:`~fedlib.run.faults.Faults`). ``clients_per_round``: a share in (0, 1] or a whole number above 1.
     ``sampling``: "fixed" draws that many clients, "poisson" each client with that probability, so that their number
-    varies and may be 0. ``executor``: "vectorized" trains ``chunk`` clients at once, "loop" one after the other.
+    varies and may be 0. ``executor``: "vectorized" trains ``chunk`` clients at once, in this process.
     ``checkpoint``: a folder to save to every ``checkpoint_every`` rounds; with ``resume`` the run goes on from the
     newest checkpoint there. ``max_memory``: bytes the clients' private state may take (default: the machine's
     memory). ``own_tables_in``: a folder for the clients' own item tables, which then need not fit in memory (on a

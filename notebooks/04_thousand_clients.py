@@ -577,7 +577,7 @@ pd.DataFrame(draws, [f"client {c}" for c in clients.tolist()]).T
 # ## From the blank cell to the package
 #
 # Now to `federate`, on the small made-up shop. With its draws and a batch larger than any client, an epoch of the package
-# is a full-batch step of ours. The package's own loop, `executor="loop"`, is the engine with chunks of one client.
+# is a full-batch step of ours, however many clients it trains at once: one after the other, with `chunk=1`, or all of them.
 
 
 # %%
@@ -622,7 +622,7 @@ def package_round(model, **how):
 package_round(FedMF(dim=32))  # warm up
 rows = {}
 for how in (
-    {"executor": "loop"},
+    {"chunk": 1},
     {"chunk": 7},
     {"chunk": 32},
     {"chunk": 200},
