@@ -94,7 +94,7 @@ class StoreClients:
         work.real = torch.ones_like(work.ids, dtype=torch.bool)
         work.size = self.length[work.clients].to(next(iter(values.values())).dtype)
         work.tables, work.n_items = tuple(state.tables), state.n_items
-        work.loss = torch.tensor([sum(losses) / steps], dtype=torch.float64)
+        work.loss = torch.tensor([sum(losses) / steps], dtype=torch.float64, device=state.device)
         return StoreTrained(work, values)
 
     def keep(self, state: State, trained: StoreTrained, t: int) -> None:

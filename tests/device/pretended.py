@@ -48,6 +48,9 @@ class CudaTensor(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return operate(func, args, kwargs or {}, None)
 
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"{self.detach().cpu()!r} on cuda:0"
+
     def get_device(self) -> int:
         return 0
 
@@ -188,7 +191,7 @@ class Calls(TorchFunctionMode):
         device = kwargs.get("device")
         if device is None or torch.device(device).type not in ("cpu", "cuda"):
             return func(*args, **kwargs)
-        made = func(*args, **{name: value for name, value in kwargs.items() if name not in ("device", "generator")})
+        made = func(*args, **{name: value for name, value in kwargs.items() if name not in ("device", "generator", "pin_memory")})
         return self.moved(made, device, waits=func in FROM_HOST)
 
     def to(self, x: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ def tensors(values: Any) -> Iterator[Tensor]:
             yield from tensors(value)
 
 
+@cache
 def base(func: Any) -> str:
     """The operation's name without its overload, the same in place or not."""
     return func.overloadpacket.__name__.removesuffix("_")

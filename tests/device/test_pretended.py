@@ -56,7 +56,8 @@ FAULTS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "cat": (lambda: torch.cat([zeros(2), torch.ones(2)]), RuntimeError, TWO),
     "searchsorted": (lambda: torch.searchsorted(torch.arange(3.0), zeros(2)), RuntimeError, TWO),
     "isin": (lambda: torch.isin(index(1), NOWHERE), RuntimeError, TWO),
-    "two numbers of the CPU": (lambda: torch.addcmul(zeros(2), torch.tensor(1.0), torch.tensor(1.0)), RuntimeError, TWO),
+    "two numbers of the CPU": (
+        lambda: torch.addcmul(zeros(2), torch.tensor(1.0), torch.tensor(1.0)), RuntimeError, TWO),
     "new tensor on the CPU": (lambda: zeros(3)[None] * torch.arange(3), RuntimeError, TWO),
     "inside vmap": (lambda: vmap(lambda x: x + torch.ones(2))(zeros(3, 2)), RuntimeError, TWO),
     "in a gradient": (lambda: Doubled.apply(zeros(3).requires_grad_()).sum().backward(), RuntimeError, TWO),
