@@ -76,7 +76,8 @@ def ngcf_epoch(name: str, device: str = "cpu", steps: int = 8) -> Row:
 
     def step() -> None:
         number = next(counter)
-        loss = model.loss(values, graph, draw_triples(train, users, sampler, BATCH, 0, number), number)
+        triples = draw_triples(train, users, sampler, BATCH, 0, number)
+        loss = model.loss(values, graph.with_items(triples.negatives), triples, number)
         adam.zero_grad()
         loss.backward()
         adam.step()

@@ -57,8 +57,7 @@ def draw_triples(edges: UserItems, users: Tensor, sampler: NegativeSampler, size
     """
     stream = [rng.key(counters[0], f"triples {part}", *counters[1:]) for part in ("user", "positive", "negative")]
     index = torch.arange(size, device=users.device)
-    able = edges.counts.nonzero()[:, 0]
-    node = able[rng.integers(len(able), stream[0], index)]
+    node = edges.able[rng.integers(len(edges.able), stream[0], index)]
     chosen = edges.items[edges.indptr[node] + rng.integers(edges.counts[node], stream[1], index)]
     return Triples(node, chosen, sampler.draw(stream[2], users[node], index))
 
@@ -117,8 +116,10 @@ class FedNGCF(Backbone):
         return draw.reshape(shape if clients is None else (len(rows), *shape))
 
     def loss(self, values: Values, graph: Graph, triples: Triples, stream: int) -> Tensor:
-        """The mean BPR loss of the triples, a scalar; ``stream`` names the draws of the dropout."""
-        graph = graph.with_items(triples.negatives)
+        """The mean BPR loss of the triples, a scalar; ``stream`` names the draws of the dropout.
+
+        All items of the triples are nodes of the graph: those drawn have to be added first.
+        """
         nodes = torch.cat([triples.users, graph.place[triples.positives], graph.place[triples.negatives]])
         user, positive, negative = self.encode(values, graph, nodes, stream).chunk(3)
         return bpr_loss(user, positive, negative, self.l2)

@@ -59,10 +59,12 @@ class NGCF:
         self.losses, self.checks = [], []
         for epoch in range(self.epochs):
             total = torch.zeros((), device=device)
-            for step in range(steps):
-                counters = (0, epoch, step)  # the one store, the round and the step of a federation
-                triples = draw_triples(train, users, sampler, self.batch, self.seed, *counters)
-                loss = model.loss(values, graph, triples, rng.key(self.seed, "graph dropout", *counters))
+            # The one store, the round and the step of a federation.
+            counters = [(0, epoch, step) for step in range(steps)]
+            triples = [draw_triples(train, users, sampler, self.batch, self.seed, *names) for names in counters]
+            graphs = graph.with_each(torch.stack([some.negatives for some in triples]))
+            for grown, some, names in zip(graphs, triples, counters, strict=True):
+                loss = model.loss(values, grown, some, rng.key(self.seed, "graph dropout", *names))
                 adam.zero_grad()
                 loss.backward()
                 adam.step()

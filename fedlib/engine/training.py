@@ -89,9 +89,10 @@ def train(
     rates = {"network": local.lr * shrunk, "items": lr_items * shrunk}
     optimizer = rule({"network": params, "items": rows}, rates, local.weight_decay)
     dtype = next(iter(rows.values())).dtype
+    finished = finished_before(chunk, local.batch)
     pace = Pace(len(chunk.clients), local.step_decay, local.stop, next(iter(rows.values())))
     for epoch in range(local.epochs):
-        for first, batch in batches(backbone, chunk, local.batch, dtype, seed, round, epoch):
+        for first, batch in batches(backbone, chunk, local.batch, finished, dtype, seed, round, epoch):
             own = {name: p[first:] for name, p in params.items()}, {name: q[first:] for name, q in rows.items()}
             factor = pace.factor(first)
             for step, wanted in enumerate(backbone.steps):
@@ -99,23 +100,28 @@ def train(
                 optimizer.step({"network": network, "items": items}, wanted, first, factor)
                 if step == 0:
                     pace.note(first, step_loss, (batch.weights > 0).sum(1))
-        if not pace.goes_on():
+        if local.stop and not pace.goes_on():
             break
     return Trained(params, rows, pace.mean_loss())
 
 
+def finished_before(chunk: Chunk, size: int) -> list[int]:
+    """How many clients have no samples left before each batch of ``size``: one wait for the device, for all epochs."""
+    starts = torch.arange(0, chunk.sample.shape[1], size, device=chunk.count.device)
+    return (chunk.count[:, None] <= starts).sum(0).tolist()
+
+
 def batches(
-    backbone: Model, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
+    backbone: Model, chunk: Chunk, size: int, finished: list[int], dtype: torch.dtype, seed: int, round: int, epoch: int
 ) -> Iterator[tuple[int, Batch]]:
     """One epoch in batches of ``size``: the first client that still has samples, and the batch of it and all after it.
 
-    Clients are sorted by their number of samples, so those that have finished are the first ones.
+    Clients are sorted by their number of samples, so those that have ``finished`` are the first ones.
     """
     order = shuffled(chunk, rng.key(seed, "shuffle", round, epoch))
     local, label = chunk.local.gather(1, order), chunk.label.to(dtype).gather(1, order)
     sample = chunk.sample.gather(1, order)
-    for start in range(0, order.shape[1], size):
-        first = int((chunk.count <= start).sum())
+    for first, start in zip(finished, range(0, order.shape[1], size), strict=True):
         part = slice(first, None), slice(start, start + size)
         left = (chunk.count[first:, None] - start).clamp(max=size)
         real = torch.arange(local[part].shape[1], device=left.device) < left

@@ -84,17 +84,19 @@ class StoreClients:
         graph = Graph.of(work.edges, work.users, state.n_items)
         steps = min(local.epochs * -(-len(work.edges.items) // local.batch), self.backbone.max_steps)
         optimizer = new_optimizer(self.backbone, values, local, work.round)
-        losses = []
-        for step in range(steps):
-            counters = (work.seed, store, work.round, step)
-            triples = draw_triples(work.edges, work.users, self.sampler, local.batch, *counters)
-            losses.append(descend(self.backbone, values, graph, triples, optimizer, *counters))
+        counters = [(work.seed, store, work.round, step) for step in range(steps)]
+        triples = [draw_triples(work.edges, work.users, self.sampler, local.batch, *names) for names in counters]
+        graphs = graph.with_each(torch.stack([some.negatives for some in triples]))
+        losses = [
+            descend(self.backbone, values, grown, some, optimizer, *names)
+            for grown, some, names in zip(graphs, triples, counters, strict=True)
+        ]
         work.update = {name: (values[name] - received[name])[None] for name in (*state.tables, *state.shared)}
         work.ids = torch.arange(state.n_items, device=state.device)[None]  # every item's row is sent
         work.real = torch.ones_like(work.ids, dtype=torch.bool)
         work.size = self.length[work.clients].to(next(iter(values.values())).dtype)
         work.tables, work.n_items = tuple(state.tables), state.n_items
-        work.loss = torch.tensor([sum(losses) / steps], dtype=torch.float64, device=state.device)
+        work.loss = torch.tensor([sum(torch.stack(losses).tolist()) / steps], dtype=torch.float64, device=state.device)
         return StoreTrained(work, values)
 
     def keep(self, state: State, trained: StoreTrained, t: int) -> None:
@@ -128,8 +130,11 @@ def new_optimizer(backbone: FedNGCF, values: Values, local: LocalTraining, round
 
 def descend(
     backbone: FedNGCF, values: Values, graph: Graph, triples: Triples, optimizer: SGD | Adam, *counters: int
-) -> float:
-    """One step on a batch of triples; returns its mean loss before the step. ``counters`` name the dropout's draws."""
+) -> Tensor:
+    """One step on a batch of triples, all of whose items are in the graph; returns its mean loss before the step.
+
+    ``counters`` name the dropout's draws.
+    """
     stream = rng.key(counters[0], "graph dropout", *counters[1:])
     leaves = {name: value.detach().requires_grad_() for name, value in values.items()}
     loss = backbone.loss(leaves, graph, triples, stream)
@@ -139,7 +144,7 @@ def descend(
         assert leaf.grad is not None  # every value reaches the loss
         gradients["items" if name in backbone.tables else "network"][name] = leaf.grad[None]
     optimizer.step(gradients, ("network", "items"), 0)
-    return float(loss.detach())
+    return loss.detach()
 
 
 def store_scorer(state: State, backbone: FedNGCF, data: Split, store: int) -> Callable[[Tensor, Tensor | None], Tensor]:

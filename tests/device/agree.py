@@ -15,8 +15,8 @@ from fedlib.data.interactions import Split
 from tests.device.pretended import Pretended
 
 Numbers = dict[str, Any]  # tensors, frames, and what == compares
-LOCAL = LocalTraining(batch=16, lr=0.05, lr_items=0.5, negatives=2)
-ADAM = LocalTraining(epochs=2, batch=16, lr=0.02, lr_items=0.02, optimizer="adam", negatives=2, weight_decay=0.01)
+LOCAL = LocalTraining(batch=8, lr=0.05, lr_items=0.5, negatives=2)
+ADAM = LocalTraining(epochs=2, batch=8, lr=0.02, lr_items=0.02, optimizer="adam", negatives=2, weight_decay=0.01)
 
 
 def agree(program: Callable[[str], Numbers]) -> None:
@@ -41,7 +41,9 @@ def on_the_host(value: Any) -> Any:
 def rounds(split: Split, backbone: Backbone, device: str, local: LocalTraining = LOCAL, **how: Any) -> Result:
     """Two rounds in chunks of five clients; the state has to be where it was asked for."""
     more = {} if split.stores is not None else {"chunk": 5}
-    result = federate(split, backbone, local=local, device=device, **{"rounds": 2, "evaluate_every": 2, **more, **how})
+    result = federate(
+        split, backbone, local=local, device=device, **{"rounds": 2, "evaluate_every": 2, "ks": (5,), **more, **how}
+    )
     state = result.state
     assert all(value.device.type == device for named in (state.tables, state.shared, state.private, state.own_tables)
                for value in named.values())  # fmt: skip

@@ -8,7 +8,8 @@
 
 For C++ such a tensor is on the CPU, so every kernel, autograd and vmap work as they do there. Its label is looked after
 in the two places through which all of torch passes: :class:`Calls` sees what Python asks for (moves, devices, new
-tensors), :class:`Labels` every operation that comes of it (:mod:`tests.device.rules`).
+tensors), :class:`Labels` every operation that comes of it (:mod:`tests.device.labels`; what is
+refused says :mod:`tests.device.rules`).
 """
 
 from __future__ import annotations
@@ -27,43 +28,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fedlib
-from tests.device import rules
+from tests.device import labels, rules
+from tests.device.labels import CPU, CUDA, Moved, copied, device_of, on_cuda, operate
 
 PACKAGE = Path(fedlib.__file__).parent
-CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
-TO_NUMPY = "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
 # What asks the machine, and its answers.
 ANSWERS: dict[str, Any] = {"is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0,
                            "get_device_name": "pretended", "synchronize": None, "_lazy_init": None}  # fmt: skip
 FROM_HOST = (torch.tensor, torch.as_tensor, torch.asarray)  # their numbers come from Python
-
-
-class CudaTensor(Tensor):
-    """A tensor of the CPU under the label cuda:0."""
-
-    __torch_function__ = torch._C._disabled_torch_function_impl
-    device, is_cuda, is_cpu = (property(lambda self, said=said: said) for said in (CUDA, True, False))
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return operate(func, args, kwargs or {}, None)
-
-    def __repr__(self) -> str:  # type: ignore[override]
-        return f"{self.detach().cpu()!r} on cuda:0"
-
-    def get_device(self) -> int:
-        return 0
-
-    def tolist(self) -> Any:
-        return self.detach().cpu().tolist()
-
-    def numpy(self, *, force: bool = False) -> Any:
-        if not force:
-            raise TypeError(TO_NUMPY)
-        return self.detach().cpu().numpy()
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(TO_NUMPY)
 
 
 class Generator(torch._C.Generator):
@@ -78,83 +50,6 @@ class Generator(torch._C.Generator):
         return self
 
 
-def labelled(plain: Tensor) -> Tensor:
-    return Tensor._make_subclass(CudaTensor, plain)
-
-
-def on_cuda(x: Tensor) -> bool:
-    """Whether x says so, inside vmap too."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(x):
-        x = torch._C._functorch.get_unwrapped(x)
-    return isinstance(x, CudaTensor)
-
-
-def device_of(x: Tensor) -> torch.device:
-    return CUDA if on_cuda(x) else x.device
-
-
-class Moved(torch.autograd.Function):
-    """A copy on the other device, whose gradient goes back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cuda: bool) -> Tensor:
-        ctx.cuda = not cuda
-        return copied(x, cuda)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        return copied(g, ctx.cuda), None
-
-
-def copied(x: Tensor, cuda: bool) -> Tensor:
-    with torch._C._DisableTorchDispatch():
-        plain = x.detach().clone()
-        return labelled(plain) if cuda else plain.as_subclass(Tensor)
-
-
-def operate(func: Any, args: Any, kwargs: dict[str, Any], gpu: Pretended | None) -> Any:
-    """One operation: refuse what a GPU refuses, compute on the CPU, label the result."""
-    given = [*rules.tensors(args), *rules.tensors(kwargs.values())]
-    host = [t for t in given if not isinstance(t, CudaTensor)]
-    wanted = kwargs.get("device")  # the CPU, beside a pretended tensor, is what C++ takes to be that one's device
-    if wanted is not None and wanted.type == "cuda":
-        cuda, kwargs = True, kwargs | {"device": CPU}
-    else:
-        cuda = len(host) < len(given) or (not given and wanted in (None, CPU) and made_by_cpp())
-    if len(host) < len(given):
-        cuda = rules.check_mixed(func, args, kwargs, host) if host else cuda
-        rules.check_kind(func, args)
-        if gpu is not None and (what := rules.wait(func, args, kwargs, host)):
-            gpu.count(what)
-    with torch._C._DisableTorchDispatch():
-        out = func(*args, **kwargs)
-    if not cuda:
-        return out
-
-    def label(x: Any) -> Any:
-        fresh = isinstance(x, Tensor) and not isinstance(x, CudaTensor) and not any(x is t for t in given)
-        return labelled(x) if fresh else x
-
-    return type(out)(map(label, out)) if type(out) in (list, tuple) else label(out)
-
-
-def made_by_cpp() -> bool:
-    """Whether a new tensor is one that an operation on CUDA makes for itself, and not one that Python asked for.
-
-    Python's requests pass through :class:`Calls`. Where the way from there leads through torch alone, C++ has asked,
-    and would have named the device of the operands.
-    """
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is Calls.__torch_function__.__code__:
-            given = rules.tensors([*frame.f_locals["args"], *(frame.f_locals["kwargs"] or {}).values()])
-            return any(on_cuda(t) for t in given)
-        if "/torch/" not in frame.f_code.co_filename and frame.f_code.co_filename != __file__:
-            return False
-        frame = frame.f_back
-    return False
-
-
 class Labels(TorchDispatchMode):
     """Sees every operation."""
 
@@ -163,7 +58,7 @@ class Labels(TorchDispatchMode):
         self.gpu = gpu
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return operate(func, args, kwargs or {}, self.gpu)
+        return operate(func, args, kwargs or {}, self.gpu.count)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -191,7 +86,10 @@ class Calls(TorchFunctionMode):
         device = kwargs.get("device")
         if device is None or torch.device(device).type not in ("cpu", "cuda"):
             return func(*args, **kwargs)
-        made = func(*args, **{name: value for name, value in kwargs.items() if name not in ("device", "generator", "pin_memory")})
+        made = func(
+            *args,
+            **{name: value for name, value in kwargs.items() if name not in ("device", "generator", "pin_memory")},
+        )
         return self.moved(made, device, waits=func in FROM_HOST)
 
     def to(self, x: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor:
@@ -257,7 +155,7 @@ class Pretended(ExitStack):
         folder = f"{self.watch}/"
         while frame is not None:
             file = frame.f_code.co_filename
-            if file.startswith(folder) and file not in (__file__, rules.__file__):
+            if file.startswith(folder) and file not in (__file__, labels.__file__, rules.__file__):
                 self.waits[f"{Path(file).relative_to(self.watch.parent)}:{frame.f_lineno}", what] += 1
                 return
             frame = frame.f_back

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn.functional import embedding, embedding_bag
 
-from tests.device.pretended import CudaTensor, Pretended
+from tests.device.labels import CudaTensor
+from tests.device.pretended import Pretended
 
 
 def zeros(*shape: int) -> Tensor:

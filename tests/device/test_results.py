@@ -26,7 +26,7 @@ NGCF_MODEL = FedNGCF(6, layers=(6, 4), max_steps=2)
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    return small_split(m=11, n=40, longest=8)
+    return small_split(m=9, longest=6)
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +71,19 @@ RESUMED: dict[str, tuple[Backbone, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_that_went_on_from_a_checkpoint(name: str, split: Split, tmp_path: Path) -> None:
     backbone, how = RESUMED[name]
-    split = split.with_stores(at_random(11, 3, seed=1)) if name == "stores" else split
+    split = split.with_stores(at_random(9, 3, seed=1)) if name == "stores" else split
 
     def program(device: str) -> Numbers:
         folder = {"checkpoint": tmp_path / device, "checkpoint_every": 1}
         rounds(split, backbone, device, rounds=1, **folder, **how)
-        return numbers(rounds(split, backbone, device, rounds=3, resume=True, **folder, **how))
+        return numbers(rounds(split, backbone, device, rounds=2, resume=True, **folder, **how))
 
     agree(program)
 
 
 @pytest.mark.parametrize("name", ["kept rows", "stores"])
 def test_a_result_that_was_saved(name: str, split: Split, tmp_path: Path) -> None:
-    split = split.with_stores(at_random(11, 3, seed=1)) if name == "stores" else split
+    split = split.with_stores(at_random(9, 3, seed=1)) if name == "stores" else split
 
     def program(device: str) -> Numbers:
         result = rounds(split, RESUMED[name][0], device, rounds=1)
