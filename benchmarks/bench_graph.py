@@ -16,7 +16,7 @@ from benchmarks.machine import copy_bandwidth, matrix_rate, peak_mb, seconds
 from fedlib import LocalTraining, federate, load
 from fedlib.backbones import FedNGCF
 from fedlib.backbones.graph import Graph
-from fedlib.backbones.ngcf import draw_triples
+from fedlib.backbones.triples import draw_triples
 from fedlib.centralized.ngcf import start_values
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
@@ -76,7 +76,8 @@ def ngcf_epoch(name: str, device: str = "cpu", steps: int = 8) -> Row:
 
     def step() -> None:
         number = next(counter)
-        loss = model.loss(values, graph, draw_triples(train, users, sampler, BATCH, 0, number), number)
+        triples = draw_triples(train, users, sampler, BATCH, 0, number)
+        loss = model.loss(values, graph.with_items(triples.negatives), triples, number)
         adam.zero_grad()
         loss.backward()
         adam.step()

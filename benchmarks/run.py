@@ -16,6 +16,7 @@ import torch
 
 from benchmarks import (
     bench_backbones,
+    bench_device,
     bench_engine,
     bench_graph,
     bench_protect,
@@ -51,6 +52,7 @@ def benchmarks() -> dict[str, tuple[int, Callable[..., Any], tuple]]:
         "select": (1, bench_select.selection, ("ml-100k",)),
         "robust": (1, bench_protect.robust_rules, ()),
         "chunk": (1, bench_engine.best_chunk, ("cpu",)),
+        "waits": (1, bench_device.waits, ()),
     }
     if torch.cuda.is_available():
         table["chunk-cuda"] = (1, bench_engine.best_chunk, ("cuda",))
@@ -75,7 +77,7 @@ def line(row: Row) -> str:
     extra += [row["note"]] if "note" in row else []
     cells = [
         row["name"],
-        f"{row['seconds']:.3f}",
+        f"{row['seconds']:.3f}" if "seconds" in row else "-",
         row.get("asked", "-"),
         f"{row['peak_mb']:.0f}",
         above,

@@ -624,11 +624,11 @@ class Watch(Place):
         return {}
 
     def client(self, work, message):
-        few = work.clients < WATCHED
-        books = CANDIDATES["test"][work.clients]
-        z, mine = work.score(books), work.score(work.positives)
-        real = torch.arange(mine.shape[1]) < work.count[:, None]
-        pushed, rivals = self.drawn[work.clients[:, None], books], z[few, 1:]
+        clients, where = work.clients.cpu(), work.clients.device
+        few, books = clients < WATCHED, CANDIDATES["test"][clients]
+        z, mine = (work.score(x).cpu() for x in (books.to(where), work.positives))
+        real = torch.arange(mine.shape[1]) < work.count.cpu()[:, None]
+        pushed, rivals = self.drawn[clients[:, None], books], z[few, 1:]
         groups = {"chosen": mine[real & few[:, None]], "held out": z[few, 0]}
         groups["rival, drawn"] = rivals[pushed[few, 1:]]
         groups["rival, never drawn"] = rivals[~pushed[few, 1:]]
@@ -771,8 +771,8 @@ print(f"rivals drawn: {drawn:,}, never drawn: {never:,}")
 # %%
 def parts(method, result):
     """The rows (m, 100, d) of the test candidates in each user's hands."""
-    state, books = result.state, CANDIDATES["test"]
-    users = torch.arange(m)
+    state = result.state
+    users, books = (x.to(state.device) for x in (torch.arange(m), CANDIDATES["test"]))
     if method == "PFedRec":
         own = state.kept["item"].read(users, books)
         return {"own Q": own, "server's Q": state.tables["item"][books]}
@@ -1014,6 +1014,7 @@ book.check(yours, places.metrics((10,))["HR@10"], tolerance=0.003)
 def mix(alpha, which):
     model = twice.state, twice.backbone
     asked = torch.arange(m), CANDIDATES[which], split.train
+    asked = [x.to(twice.state.device) for x in asked]
     own = score(*model, *asked)
     return alpha * own + (1 - alpha) * score(*model, *asked, personal=False)
 

@@ -128,7 +128,7 @@ class FedPerGNN(Backbone):
         """A store's edges, ascending, as ``user * n_rows + row`` (E,), with share (E,) and extra (E, d) of each.
 
         As in :meth:`prepare`; the neighbours are the other users of the store. told (U, d) is what a user hears
-        along all its edges that does not come from the item rows.
+        along all its edges that does not come from the item rows, and size (U,) how many edges it has.
         """
         p, edge = params["user"], (edges.users * n_rows + edges.items).sort().values
         share, extra = p.new_ones(len(edge)), p.new_zeros(len(edge), self.dim)
@@ -138,13 +138,12 @@ class FedPerGNN(Backbone):
             mean, holders = others(p, users, items, *totals(p, everybody, users, items, n_rows))
             share, extra = halves((holders > 0).to(p.dtype), mean)
         told = add_rows_(torch.zeros_like(p), edge // n_rows, extra * (self.neighbours == "history"))
-        return params | {"edge": edge, "share": share, "extra": extra, "told": told}
+        return params | {"edge": edge, "share": share, "extra": extra, "told": told, "size": edges.counts}
 
     def pair_logits(self, params: dict[str, Tensor], rows: Rows, pairs: Pairs) -> Tensor:
         """Score pairs of a store's users and items by message passing along all edges of the store, (B,)."""
         p, q = params["user"], rows["item"]
-        edge, share, extra = params["edge"], params["share"], params["extra"]
-        size = torch.bincount(edge // len(q), minlength=len(p))
+        edge, share, extra, size = (params[name] for name in ("edge", "share", "extra", "size"))
         along = share if self.neighbours == "history" else torch.ones_like(share)
         history = params["told"] + F.embedding_bag(
             edge % len(q), q, size.cumsum(0) - size, mode="sum", per_sample_weights=along

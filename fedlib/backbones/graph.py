@@ -5,7 +5,9 @@ Shape letters: U user nodes, T item nodes, N = U + T nodes (users first), E inte
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -33,20 +35,34 @@ class Graph:
     @classmethod
     def of(cls, edges: UserItems, users: Tensor, n_items: int) -> Graph:
         """The graph of ``users`` (U,), whose interactions are the rows of ``edges``, and of the items they touch."""
-        items = edges.items.unique()
+        items, users_of = edges.items.unique(return_counts=True)
         place = torch.full((n_items,), -1, dtype=torch.int64, device=items.device)
         place[items] = torch.arange(len(users), len(users) + len(items), device=items.device)
         heard = torch.cat([place[edges.items], edges.users])
         order = place[edges.items].argsort(stable=True)
         neighbours = torch.cat([heard[: len(order)], edges.users[order]])
-        degree = torch.cat([edges.counts, torch.bincount(edges.items, minlength=n_items)[items]])
+        degree = torch.cat([edges.counts, users_of])
         return cls(torch.cat([degree.new_zeros(1), degree.cumsum(0)]), neighbours, users, items, place)
 
     def with_items(self, items: Tensor) -> Graph:
         """The same graph in which each of ``items`` is a node, without neighbours where it was none before."""
-        new = items[self.place[items] < 0].unique()
+        return self._with(items[self.place[items] < 0].unique())
+
+    def with_each(self, items: Tensor) -> Iterator[Graph]:
+        """:meth:`with_items` of each row of ``items`` (S, B), one graph after the other.
+
+        How many nodes are new is a number the host has to wait for: here it waits for all rows at once.
+        """
+        step, n = torch.arange(len(items) + 1, device=items.device), len(self.place)
+        known = n * len(items)  # behind all keys of new items
+        keys = torch.where(self.place[items] < 0, n * step[:-1, None] + items, known).unique()
+        ends = torch.searchsorted(keys, n * step).tolist()
+        for row, (start, end) in enumerate(pairwise(ends)):
+            yield self._with(keys[start:end] - n * row)
+
+    def _with(self, new: Tensor) -> Graph:
         place = self.place.clone()
-        place[new] = torch.arange(len(self.offsets) - 1, len(self.offsets) - 1 + len(new), device=items.device)
+        place[new] = torch.arange(len(self.offsets) - 1, len(self.offsets) - 1 + len(new), device=new.device)
         offsets = torch.cat([self.offsets, self.offsets[-1:].expand(len(new))])
         return Graph(offsets, self.neighbours, self.users, torch.cat([self.items, new]), place)
 

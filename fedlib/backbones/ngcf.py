@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
@@ -15,8 +14,7 @@ from fedlib import rng
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.graph import Graph, laplacian, mean_with_self
 from fedlib.backbones.losses import bpr_loss
-from fedlib.data.log import UserItems
-from fedlib.data.negatives import NegativeSampler
+from fedlib.backbones.triples import Triples
 from fedlib.errors import InputError
 from fedlib.shapes import Table
 
@@ -39,29 +37,6 @@ def code_layer(s: Tensor, e: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Ten
     .. math:: s = \hat A E,\qquad E' = \mathrm{LeakyReLU}(s W_1 + b_1) + \mathrm{LeakyReLU}((E \odot s) W_2 + b_2)
     """
     return leaky_relu(torch.addmm(b1, s, w1), SLOPE) + leaky_relu(torch.addmm(b2, e * s, w2), SLOPE)
-
-
-@dataclass(frozen=True)
-class Triples:
-    """B triples of a user node, an item it chose and an item it did not choose, (B,) int64 each."""
-
-    users: Tensor
-    positives: Tensor
-    negatives: Tensor
-
-
-def draw_triples(edges: UserItems, users: Tensor, sampler: NegativeSampler, size: int, *counters: int) -> Triples:
-    """``size`` triples: a uniform user node of those with interactions, one of its items, one item it did not choose.
-
-    Row u of ``edges`` belongs to ``users[u]``, whose negatives ``sampler`` knows. ``counters``: the seed, then whatever
-    names the step.
-    """
-    stream = [rng.key(counters[0], f"triples {part}", *counters[1:]) for part in ("user", "positive", "negative")]
-    index = torch.arange(size, device=users.device)
-    able = edges.counts.nonzero()[:, 0]
-    node = able[rng.integers(len(able), stream[0], index)]
-    chosen = edges.items[edges.indptr[node] + rng.integers(edges.counts[node], stream[1], index)]
-    return Triples(node, chosen, sampler.draw(stream[2], users[node], index))
 
 
 class FedNGCF(Backbone):
@@ -125,8 +100,10 @@ class FedNGCF(Backbone):
         return draw.reshape(shape if clients is None else (len(rows), *shape))
 
     def loss(self, values: Values, graph: Graph, triples: Triples, stream: int) -> Tensor:
-        """The mean BPR loss of the triples, a scalar; ``stream`` names the draws of the dropout."""
-        graph = graph.with_items(triples.negatives)
+        """The mean BPR loss of the triples, a scalar; ``stream`` names the draws of the dropout.
+
+        All items of the triples are nodes of the graph: those drawn have to be added first.
+        """
         nodes = torch.cat([triples.users, graph.place[triples.positives], graph.place[triples.negatives]])
         user, positive, negative = self.encode(values, graph, nodes, stream).chunk(3)
         return bpr_loss(user, positive, negative, self.l2)
@@ -140,7 +117,11 @@ class FedNGCF(Backbone):
         return out[: len(users)], out[len(users) :]
 
     def encode(self, values: Values, graph: Graph, nodes: Tensor, stream: int | None = None) -> Tensor:
-        """The final vectors of ``nodes`` (B,), (B, D); nothing is dropped where there is no ``stream``."""
+        """The final vectors of ``nodes`` (B,), (B, D), all layers side by side; without a ``stream`` nothing is dropped."""
+        return torch.cat(self.layer_outputs(values, graph, nodes, stream), dim=1)
+
+    def layer_outputs(self, values: Values, graph: Graph, nodes: Tensor, stream: int | None = None) -> list[Tensor]:
+        """What each layer gives of ``nodes`` (B,), from E^(0) on, (B, d_l) each, as it stands in the final vectors."""
         e = torch.cat([values["user"], values["item"][graph.items]])
         identity = torch.cat([2 * graph.users, 2 * graph.items + 1])  # so a node's draws do not depend on the others
         parts = [e[nodes]]
@@ -152,7 +133,7 @@ class FedNGCF(Backbone):
             else:  # nobody hears the last layer, so it is worked out where it is asked for
                 out = self._layer(values, level, s[nodes], e[nodes], identity[nodes], stream)
             parts.append(normalize(out) if self.variant == "code" else out)
-        return torch.cat(parts, dim=1)
+        return parts
 
     def _layer(self, values: Values, level: int, s: Tensor, e: Tensor, identity: Tensor, stream: int | None) -> Tensor:
         w1, w2 = values[f"w1.{level}"], values[f"w2.{level}"]

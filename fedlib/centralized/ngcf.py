@@ -9,7 +9,8 @@ from torch import Tensor
 
 from fedlib import rng
 from fedlib.backbones.graph import Graph
-from fedlib.backbones.ngcf import FedNGCF, Values, draw_triples
+from fedlib.backbones.ngcf import FedNGCF, Values
+from fedlib.backbones.triples import draw_triples
 from fedlib.centralized.evaluate import evaluate
 from fedlib.data.interactions import Split
 from fedlib.data.negatives import NegativeSampler
@@ -59,10 +60,12 @@ class NGCF:
         self.losses, self.checks = [], []
         for epoch in range(self.epochs):
             total = torch.zeros((), device=device)
-            for step in range(steps):
-                counters = (0, epoch, step)  # the one store, the round and the step of a federation
-                triples = draw_triples(train, users, sampler, self.batch, self.seed, *counters)
-                loss = model.loss(values, graph, triples, rng.key(self.seed, "graph dropout", *counters))
+            # The one store, the round and the step of a federation.
+            counters = [(0, epoch, step) for step in range(steps)]
+            triples = [draw_triples(train, users, sampler, self.batch, self.seed, *names) for names in counters]
+            graphs = graph.with_each(torch.stack([some.negatives for some in triples]))
+            for grown, some, names in zip(graphs, triples, counters, strict=True):
+                loss = model.loss(values, grown, some, rng.key(self.seed, "graph dropout", *names))
                 adam.zero_grad()
                 loss.backward()
                 adam.step()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -46,10 +47,16 @@ class UserItems:
         """Items of each user, (m,) int64."""
         return self.indptr.diff()
 
+    @cached_property
+    def able(self) -> Tensor:
+        """The users with at least one item, ascending, int64."""
+        return self.counts.nonzero()[:, 0]
+
     @property
     def users(self) -> Tensor:
         """The user of each interaction, (nnz,) int64, aligned with ``items``."""
-        return torch.repeat_interleave(torch.arange(self.n_users, device=self.indptr.device), self.counts)
+        everybody = torch.arange(self.n_users, device=self.indptr.device)
+        return torch.repeat_interleave(everybody, self.counts, output_size=len(self.items))
 
     @property
     def sha256(self) -> str:
@@ -66,18 +73,21 @@ class UserItems:
 
     def padded(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The lists of K users side by side: items (K, P) padded with 0, and counts (K,), both int64."""
-        start = self.indptr[users]
-        counts = self.indptr[users + 1] - start
-        column = torch.arange(int(counts.max()) if len(counts) else 0, device=start.device)
-        inside = column < counts[:, None]
-        items = torch.zeros_like(inside, dtype=torch.int64)
-        items[inside] = self.items[(start[:, None] + column)[inside]]
-        return items, counts
+        place, inside, counts = self._side_by_side(users)
+        return torch.where(inside, self.items[place], 0), counts
 
     def places(self, users: Tensor) -> Tensor:
         """Where the entries of :meth:`padded` stand in ``items``, (K, P) int64, padded with 0."""
-        place, _ = UserItems(self.indptr, torch.arange(len(self.items), device=self.items.device)).padded(users)
-        return place
+        place, inside, _ = self._side_by_side(users)
+        return torch.where(inside, place, 0)
+
+    def _side_by_side(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Places in ``items`` (K, P), which of them are the user's, and counts (K,); the others are any place."""
+        start = self.indptr[users]
+        counts = self.indptr[users + 1] - start
+        column = torch.arange(int(counts.max()) if len(counts) else 0, device=start.device)
+        place = (start[:, None] + column).clamp_(max=len(self.items) - 1)
+        return place, column < counts[:, None], counts
 
     def where(self, keep: Tensor) -> UserItems:
         """The interactions marked in ``keep`` (nnz,) bool; no user is removed."""

@@ -35,7 +35,7 @@ class NegativeSampler:
         ``stream`` is a :func:`fedlib.rng.key`. Raises :class:`InputError` if one of ``users`` has no negative.
         """
         choices = self.n_items - self._counts[users]
-        if bool((choices <= 0).any()):
+        if self._any_full and bool((choices <= 0).any()):
             user = int(users[choices <= 0][0])
             raise InputError(f"user {user} has all {self.n_items} items as positives, so there is none to draw")
         rank = rng.integers(choices, stream, users, counters)
@@ -51,6 +51,11 @@ class NegativeSampler:
     def _counts(self) -> Tensor:
         """|I_u|, (m,)."""
         return torch.bincount(self._distinct // self.n_items, minlength=self.positives.n_users)
+
+    @cached_property
+    def _any_full(self) -> bool:
+        """Whether some user has no negative: asked once, because on a GPU every answer has to be waited for."""
+        return bool((self._counts >= self.n_items).any())
 
     @cached_property
     def _first(self) -> Tensor:

@@ -97,8 +97,9 @@ def train(
     optimizer = rule({**by_group(model, params), "items": rows}, local.rates(round), local.weight_decay)
     pace = Pace(len(chunk.clients), local.step_decay, local.stop, like)
     weights = positive_rows(chunk, like.dtype) if model.mixes else None
+    finished = finished_before(chunk, local.batch)
     for epoch in range(local.epochs):
-        for first, batch in batches(model, chunk, local.batch, like.dtype, seed, round, epoch):
+        for first, batch in batches(model, chunk, local.batch, finished, like.dtype, seed, round, epoch):
             if fixed or weights is not None:
                 features = {name: value[first:] for name, value in (fixed or {}).items()}
                 batch = replace(batch, own=None if weights is None else weights[first:], fixed=features)
@@ -110,7 +111,7 @@ def train(
                 optimizer.step({**by_group(model, learnt), "items": items}, wanted, first, factor)
                 if step == 0:
                     pace.note(first, step_loss, (batch.weights > 0).sum(1))
-        if not pace.goes_on():
+        if local.stop and not pace.goes_on():
             break
     return Trained(params, rows, pace.mean_loss())
 
@@ -131,18 +132,23 @@ def positive_rows(chunk: Chunk, dtype: torch.dtype) -> Tensor:
     return found / found.sum(1, keepdim=True).clamp(min=1)
 
 
+def finished_before(chunk: Chunk, size: int) -> list[int]:
+    """How many clients have no samples left before each batch of ``size``: one wait for the device, for all epochs."""
+    starts = torch.arange(0, chunk.sample.shape[1], size, device=chunk.count.device)
+    return (chunk.count[:, None] <= starts).sum(0).tolist()
+
+
 def batches(
-    model: Model, chunk: Chunk, size: int, dtype: torch.dtype, seed: int, round: int, epoch: int
+    model: Model, chunk: Chunk, size: int, finished: list[int], dtype: torch.dtype, seed: int, round: int, epoch: int
 ) -> Iterator[tuple[int, Batch]]:
     """One epoch in batches of ``size``: the first client that still has samples, and the batch of it and all after it.
 
-    Clients are sorted by their number of samples, so those that have finished are the first ones.
+    Clients are sorted by their number of samples, so those that have ``finished`` are the first ones.
     """
     order = shuffled(chunk, rng.key(seed, "shuffle", round, epoch))
     local, label = chunk.local.gather(1, order), chunk.label.to(dtype).gather(1, order)
     sample = chunk.sample.gather(1, order)
-    for start in range(0, order.shape[1], size):
-        first = int((chunk.count <= start).sum())
+    for first, start in zip(finished, range(0, order.shape[1], size), strict=True):
         part = slice(first, None), slice(start, start + size)
         left = (chunk.count[first:, None] - start).clamp(max=size)
         real = torch.arange(local[part].shape[1], device=left.device) < left

@@ -46,7 +46,7 @@ def meta_gradient(model: SentModel, meta: Tensor, batch: Tensor, proxy: Tensor, 
     for the one client of ``model``: all it trains, private and received, moves in the step. :math:`\ell` and :math:`L`
     are those of :func:`sample_losses`; the weights' input is a number, not a function of theta.
     """
-    meta = meta.detach().to(next(iter(model.values().values())).dtype).requires_grad_()
+    meta = meta.detach().to(next(iter(model.values().values()))).requires_grad_()
     theta = {name: value.detach().clone().requires_grad_() for name, value in model.values().items()}
     with torch.enable_grad():
         loss, trained = sample_losses(model, theta, batch)

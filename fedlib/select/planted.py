@@ -27,11 +27,11 @@ def choice(result: Result, select: Selection) -> Tensor:
 
     Nothing is trained: the question is what the selector sees in this model. Its own state is that of a first round.
     """
-    memory = select.memory(result.data)
+    memory = {name: value.to(result.state.device) for name, value in select.memory(result.data).items()}
     for work, message in before_training(result, select):
         work.memory = memory
         select.client(work, message)
-    return memory["used"]
+    return memory["used"].cpu()
 
 
 def before_training(result: Result, select: Selection, size: int = 64) -> Iterator[tuple[Work, dict[str, Tensor]]]:
@@ -39,14 +39,14 @@ def before_training(result: Result, select: Selection, size: int = 64) -> Iterat
     message of a server in its first round."""
     split, state, backbone = result.data, result.state, result.backbone
     local, seed = LocalTraining(**result.config["local"]), int(result.config["seed"])
-    touched = split.data.interactions if local.negatives_from == "untouched" else split.train
-    parts = NegativeSampler(touched, split.data.n_items), LocalRows(split.data.n_items, state.device)
-    clients = UserClients(backbone, local, split.train, split.client_sizes, *parts, seed)
-    everybody = split.client_sizes.nonzero().squeeze(1)
+    n, train, length = split.data.n_items, split.train.to(state.device), split.client_sizes.to(state.device)
+    touched = split.data.interactions.to(state.device) if local.negatives_from == "untouched" else train
+    clients = UserClients(backbone, local, train, length, NegativeSampler(touched, n), LocalRows(n, state.device), seed)
+    everybody = length.nonzero().squeeze(1)
     plan = Plan(backbone, len(everybody), float(len(everybody)), "all", state.round + 1)
-    own = select.init(split, seed) | select.plan(plan)
+    own = {name: value.to(state.device) for name, value in (select.init(split, seed) | select.plan(plan)).items()}
     message = select.broadcast(own, state, everybody)
-    for group in chunks(everybody, split.client_sizes, size):
+    for group in chunks(everybody, length, size):
         yield clients.receive(state, group, state.round), message
 
 

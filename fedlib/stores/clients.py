@@ -5,8 +5,9 @@ Shape letters: J stores, U users of a store, n items, B triples in a batch, E ed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol, cast
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from fedlib import rng
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.graph import Graph
-from fedlib.backbones.ngcf import Triples, Values, draw_triples
+from fedlib.backbones.ngcf import Values
+from fedlib.backbones.triples import Triples, draw_triples
 from fedlib.data.interactions import Split
 from fedlib.data.log import Stores, UserItems
 from fedlib.engine.optimizers import SGD, Adam
@@ -83,20 +85,19 @@ class StoreClients:
         nodes, sampler = work.nodes(), work.sampler(given.n_items)
         received = all_values(given, self.model, work.store, work.users, work.strangers)
         values = {name: value.clone() for name, value in received.items()}
+        first = None if work.outside is None else work.outside.draw(0)
+        size = len(work.training_edges(nodes, first).items)
+        steps = min(local.epochs * -(-size // local.batch), graph_model(self.model).max_steps)
         optimizer = new_optimizer(self.model, values, local, work.round)
-        joined, edges, graph = None, work.edges, None
-        total, step, steps = torch.zeros((), dtype=torch.float64, device=given.device), 0, 1
-        while step < steps:
-            drawn = None if work.outside is None else work.outside.draw(step)
-            if graph is None or drawn is not joined:
-                joined, edges = drawn, work.training_edges(nodes, drawn)
-                graph = Graph.of(edges, nodes, given.n_items)
-            if step == 0:
-                steps = min(local.epochs * -(-len(edges.items) // local.batch), graph_model(self.model).max_steps)
-            counters = (work.seed, work.store, work.round, step)
-            triples = draw_triples(edges, nodes, sampler, local.batch, *counters)
-            total += descend(self.model, values, graph, triples, optimizer, *counters).double()
-            step += 1
+        total, joined = torch.zeros((), dtype=torch.float64, device=given.device), first
+        for joined, part in stretches(work, steps):
+            edges = work.training_edges(nodes, joined)
+            graph = Graph.of(edges, nodes, given.n_items)
+            counters = [(work.seed, work.store, work.round, step) for step in part]
+            triples = [draw_triples(edges, nodes, sampler, local.batch, *names) for names in counters]
+            graphs = graph.with_each(torch.stack([some.negatives for some in triples]))
+            for grown, some, names in zip(graphs, triples, counters, strict=True):
+                total += descend(self.model, values, grown, some, optimizer, *names).double()
         work.update = {name: (values[name] - received[name])[None] for name in (*given.tables, *given.shared)}
         work.ids = torch.arange(given.n_items, device=given.device)[None]  # every item's row is sent
         work.real = torch.ones_like(work.ids, dtype=torch.bool)
@@ -116,6 +117,17 @@ class StoreClients:
         for name, table in state.own_tables.items():
             table[work.clients] = trained.values[name][None]
         keep_joined(state, work, trained.joined)
+
+
+def stretches(work: StoreWork, steps: int) -> Iterator[tuple[Tensor | None, list[int]]]:
+    """The steps of a round, those in a row together that train on the same edges; which outside edges join in them."""
+    if work.outside is None:
+        yield None, list(range(steps))
+        return
+    drawn = [(work.outside.draw(step), step) for step in range(steps)]
+    for _, part in groupby(drawn, key=lambda pair: id(pair[0])):
+        same = list(part)
+        yield same[0][0], [step for _, step in same]
 
 
 def keep_users(state: State, name: str, work: StoreWork, values: Tensor) -> None:
@@ -150,7 +162,10 @@ def new_optimizer(model: Backbone, values: Values, local: LocalTraining, round: 
 def descend(
     model: Backbone, values: Values, graph: Graph, triples: Triples, optimizer: SGD | Adam, *counters: int
 ) -> Tensor:
-    """One step on a batch of triples; returns its mean loss before the step. ``counters`` name the dropout's draws."""
+    """One step on a batch of triples, all of whose items are in the graph; returns its mean loss before the step.
+
+    ``counters`` name the dropout's draws.
+    """
     stream = rng.key(counters[0], "graph dropout", *counters[1:])
     leaves = {name: value.detach().requires_grad_() for name, value in values.items()}
     loss = graph_model(model).loss(leaves, graph, triples, stream)

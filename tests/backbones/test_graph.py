@@ -70,3 +70,13 @@ def test_an_item_that_is_no_node_becomes_a_lone_one() -> None:
     assert graph.items.tolist() == [0, 1]  # the first graph is as it was
     assert more.place.tolist() == [2, 3, -1, 4, -1]
     assert laplacian(more, torch.ones(5, 1))[4] == 0
+
+
+def test_adding_the_items_of_many_steps_at_once_is_adding_those_of_each() -> None:
+    graph, _ = random_graph()
+    start = Graph.of(UserItems(graph.offsets[:8], graph.neighbours[: graph.offsets[7]] - 7), graph.users, 9)
+    steps = torch.tensor([[0, 3, 0], [1, 2, 3], [8, 0, 5], [4, 4, 4]])
+    for items, more in zip(steps, start.with_each(steps), strict=True):
+        one = start.with_items(items)
+        for name in ("offsets", "neighbours", "users", "items", "place"):
+            assert torch.equal(getattr(more, name), getattr(one, name)), (items, name)

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 from fedlib import InputError, rng
 from fedlib.backbones.graph import Graph, laplacian, mean_with_self
-from fedlib.backbones.ngcf import FedNGCF, Triples, code_layer, draw_triples, paper_layer
+from fedlib.backbones.ngcf import FedNGCF, code_layer, paper_layer
+from fedlib.backbones.triples import Triples, draw_triples
 from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
 
@@ -96,7 +97,7 @@ def test_vectors_loss_and_gradients_are_those_of_a_dense_model(variant: str) -> 
     assert_close(torch.cat(model.vectors(ours, graph)), dense_vectors(model, theirs, log).detach())
 
     triples = Triples(torch.tensor([0, 1, 1, 3]), torch.tensor([0, 2, 2, 4]), torch.tensor([7, 6, 1, 7]))
-    loss = model.loss(ours, graph, triples, stream=0)
+    loss = model.loss(ours, graph.with_items(triples.negatives), triples, stream=0)
     loss.backward()
     final = dense_vectors(model, theirs, log)
     u, i, j = final[triples.users], final[M + triples.positives], final[M + triples.negatives]

@@ -42,6 +42,10 @@ def test_padding_and_choosing_users_agree_with_plain_lists(pairs: list[tuple[int
     items, counts = log.padded(users)
     assert items.tolist() == [row + [0] * (longest - len(row)) for row in rows]
     assert counts.tolist() == [len(row) for row in rows]
+    starts = [int(log.indptr[u]) for u in chosen]
+    places = [[start + i for i in range(len(row))] for start, row in zip(starts, rows, strict=True)]
+    assert log.places(users).tolist() == [place + [0] * (longest - len(place)) for place in places]
+    assert log.able.tolist() == [u for u in range(7) if len(log[u])]
     assert [log.of_users(users)[k].tolist() for k in range(len(chosen))] == rows
 
 
