@@ -117,7 +117,7 @@ class FedNGCF(Backbone):
         return out[: len(users)], out[len(users) :]
 
     def encode(self, values: Values, graph: Graph, nodes: Tensor, stream: int | None = None) -> Tensor:
-        """The final vectors of ``nodes`` (B,), (B, D), all layers side by side; without a ``stream`` nothing is dropped."""
+        """The final vectors of ``nodes`` (B,), (B, D): all layers side by side; no ``stream``, no dropout."""
         return torch.cat(self.layer_outputs(values, graph, nodes, stream), dim=1)
 
     def layer_outputs(self, values: Values, graph: Graph, nodes: Tensor, stream: int | None = None) -> list[Tensor]:

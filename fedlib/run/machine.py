@@ -28,7 +28,7 @@ def default_chunk(device: torch.device, copy_bytes: int) -> int:
     """
     if device.type == "cpu":
         return max(1, min(32, (16 << 20) // max(1, copy_bytes)))
-    room = torch.cuda.get_device_properties(device).total_memory // 8
+    room = torch.cuda.mem_get_info(device)[1] // 8
     return max(1, min(1024, room // max(1, copy_bytes)))
 
 

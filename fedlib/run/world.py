@@ -30,6 +30,7 @@ from fedlib.server.ledger import Ledger
 from fedlib.server.sums import Sums, zero_sums
 from fedlib.stores.clients import StoreClients
 from fedlib.stores.users import StoreUsers
+from fedlib.stores.work import Samplers
 
 
 @dataclass
@@ -171,7 +172,7 @@ def clients_of(run: Run) -> Clients:
     if data.stores is not None:
         of_stores = StoreClients if run.backbone.clients_are_stores else StoreUsers
         log = None if data.global_log is None else data.global_log.to(where)
-        return of_stores(model, local, train, data.stores, length, excluded, run.seed, log)
+        return of_stores(model, local, train, data.stores, length, Samplers(excluded, n), run.seed, log)
     slots = AllItems(n) if model.all_items else LocalRows(n, where)
     return UserClients(model, local, train, length, NegativeSampler(excluded, n), slots, run.seed)
 

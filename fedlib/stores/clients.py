@@ -16,7 +16,6 @@ from torch import Tensor
 from fedlib import rng
 from fedlib.backbones.base import Backbone
 from fedlib.backbones.graph import Graph
-from fedlib.backbones.ngcf import Values
 from fedlib.backbones.triples import Triples, draw_triples
 from fedlib.data.interactions import Split
 from fedlib.data.log import Stores, UserItems
@@ -26,7 +25,7 @@ from fedlib.engine.training import LocalTraining
 from fedlib.places import Outside
 from fedlib.server.ledger import Ledger
 from fedlib.stores.values import store_values
-from fedlib.stores.work import StoreWork
+from fedlib.stores.work import Samplers, StoreWork
 
 
 class GraphModel(Protocol):
@@ -35,8 +34,8 @@ class GraphModel(Protocol):
 
     @property
     def max_steps(self) -> int: ...
-    def loss(self, values: Values, graph: Graph, triples: Triples, stream: int) -> Tensor: ...
-    def vectors(self, values: Values, graph: Graph) -> tuple[Tensor, Tensor]: ...
+    def loss(self, values: dict[str, Tensor], graph: Graph, triples: Triples, stream: int) -> Tensor: ...
+    def vectors(self, values: dict[str, Tensor], graph: Graph) -> tuple[Tensor, Tensor]: ...
 
 
 def graph_model(model: Backbone) -> GraphModel:
@@ -49,7 +48,7 @@ class StoreTrained:
     """What a store holds after local training: the values of its ``nodes``, and which outside edges have joined."""
 
     work: StoreWork
-    values: Values
+    values: dict[str, Tensor]
     nodes: Tensor
     joined: Tensor | None
 
@@ -58,7 +57,7 @@ class StoreTrained:
 class StoreClients:
     """One client a store; ``local`` leaves nothing open, ``length`` (J,) is each store's number of interactions.
 
-    ``excluded`` are the items that are nobody's negatives, user by user; a store knows those of its own users.
+    ``samplers`` draw negatives by what a store may know.
     """
 
     model: Backbone
@@ -66,7 +65,7 @@ class StoreClients:
     train_items: UserItems
     stores: Stores
     length: Tensor
-    excluded: UserItems
+    samplers: Samplers
     seed: int
     log: UserItems | None = None
 
@@ -75,15 +74,16 @@ class StoreClients:
 
     def receive(self, given: State, group: Tensor, t: int) -> StoreWork:
         """One store with its users' interactions."""
-        users = self.stores.users(int(group)).to(group.device)
+        store = int(group)
+        users = self.stores.users(store).to(group.device)
         edges = self.train_items.of_users(users)
-        return StoreWork(t, self.seed, group, users, edges, given, self.excluded, self.log)
+        return StoreWork(t, self.seed, group, store, users, edges, given, self.samplers, self.log)
 
     def train(self, work: StoreWork) -> StoreTrained:
         """ceil(edges / batch) steps an epoch, at most the model's ``max_steps``, with a new optimiser."""
         local, given = self.local, work.given
-        nodes, sampler = work.nodes(), work.sampler(given.n_items)
-        received = all_values(given, self.model, work.store, work.users, work.strangers)
+        nodes, sampler = work.nodes(), self.samplers.of(work)
+        received = all_values(given, self.model, work.store, work.users, nodes[len(work.users) :])
         values = {name: value.clone() for name, value in received.items()}
         first = None if work.outside is None else work.outside.draw(0)
         size = len(work.training_edges(nodes, first).items)
@@ -111,7 +111,7 @@ class StoreClients:
         work = trained.work
         for name, value in state.private.items():
             if self.model.owner(name) == "user":
-                keep_users(state, name, work, trained.values[name])
+                keep_users(state, name, work, trained.nodes, trained.values[name])
             else:
                 value[work.clients] = trained.values[name][None]
         for name, table in state.own_tables.items():
@@ -130,12 +130,12 @@ def stretches(work: StoreWork, steps: int) -> Iterator[tuple[Tensor | None, list
         yield same[0][0], [step for _, step in same]
 
 
-def keep_users(state: State, name: str, work: StoreWork, values: Tensor) -> None:
-    """Store parameter ``name`` of a store's nodes (U + G, ...): its own users', and its copies of strangers'."""
-    own, others = values[: len(work.users)], values[len(work.users) :]
-    state.private[name][work.users] = own
-    if len(others):
-        state.guests[name][work.store, work.strangers] = others
+def keep_users(state: State, name: str, work: StoreWork, nodes: Tensor, values: Tensor) -> None:
+    """Store parameter ``name`` of a store's ``nodes``, (U + G, ...): its own users', and its copies of strangers'."""
+    n = len(work.users)
+    state.private[name][work.users] = values[:n]
+    if len(nodes) > n:
+        state.guests[name][work.store, nodes[n:]] = values[n:]
 
 
 def keep_joined(state: State, work: StoreWork, joined: Tensor | None) -> None:
@@ -144,13 +144,13 @@ def keep_joined(state: State, work: StoreWork, joined: Tensor | None) -> None:
         state.joined["edges"][work.store] = joined
 
 
-def all_values(state: State, model: Backbone, store: int, users: Tensor, strangers: Tensor) -> Values:
+def all_values(state: State, model: Backbone, store: int, users: Tensor, strangers: Tensor) -> dict[str, Tensor]:
     """All a store has in its hands: item tables, and :func:`~fedlib.stores.values.store_values`."""
     own = {name: table[store] for name, table in state.own_tables.items()}
     return state.tables | store_values(state, model, store, users, strangers) | own
 
 
-def new_optimizer(model: Backbone, values: Values, local: LocalTraining, round: int) -> SGD | Adam:
+def new_optimizer(model: Backbone, values: dict[str, Tensor], local: LocalTraining, round: int) -> SGD | Adam:
     """The rule of ``local`` over ``values``, which it updates in place; item tables have their own learning rate."""
     rule: type[SGD] | type[Adam] = Adam if local.optimizer == "adam" else SGD
     leaves: dict[str, dict[str, Tensor]] = {"network": {}, "items": {}}
@@ -160,7 +160,7 @@ def new_optimizer(model: Backbone, values: Values, local: LocalTraining, round: 
 
 
 def descend(
-    model: Backbone, values: Values, graph: Graph, triples: Triples, optimizer: SGD | Adam, *counters: int
+    model: Backbone, values: dict[str, Tensor], graph: Graph, triples: Triples, optimizer: SGD | Adam, *counters: int
 ) -> Tensor:
     """One step on a batch of triples, all of whose items are in the graph; returns its mean loss before the step.
 
@@ -186,11 +186,13 @@ def store_graph(state: State, data: Split, store: int) -> tuple[Tensor, Tensor, 
     if data.global_log is None or "edges" not in state.joined:
         return members, members[:0], own
     joined = data.global_log.to(state.device).where(state.joined["edges"][store])
-    work = StoreWork(0, 0, members.new_tensor([store]), members, own, state, own)
+    samplers = Samplers(own, state.n_items)
+    work = StoreWork(0, 0, members.new_tensor([store]), store, members, own, state, samplers)
     everybody = torch.arange(joined.n_users, device=state.device)
     all_of_them = torch.ones_like(joined.items, dtype=torch.bool)
     work.outside = Outside(everybody, joined, lambda step: all_of_them)
-    return members, work.strangers, work.training_edges(work.nodes(), all_of_them)
+    nodes = work.nodes()
+    return members, nodes[len(members) :], work.training_edges(nodes, all_of_them)
 
 
 def store_scorer(state: State, model: Backbone, data: Split, store: int) -> Callable[[Tensor, Tensor | None], Tensor]:

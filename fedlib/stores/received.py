@@ -82,7 +82,7 @@ class OfStore:
 
     def negatives(self, items: Tensor) -> Tensor:
         """The negatives (U, C, c) that this round's training draws for positives (U, C)."""
-        sampler = self.work.sampler(self.given.n_items)
+        sampler = self.work.samplers.of(self.work)
         return draw_negatives(sampler, self.stream, self.work.users, items, self.number)
 
     def _params(self, n_rows: int) -> dict[str, Tensor]:

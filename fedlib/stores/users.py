@@ -27,7 +27,7 @@ from fedlib.stores.clients import keep_joined, keep_users, store_graph
 from fedlib.stores.pairs import StoreModel
 from fedlib.stores.received import OfStore
 from fedlib.stores.values import pair_scores, store_params
-from fedlib.stores.work import StoreWork
+from fedlib.stores.work import Samplers, StoreWork
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class StoreUsers:
     train_items: UserItems
     stores: Stores
     length: Tensor
-    excluded: UserItems
+    samplers: Samplers
     seed: int
     log: UserItems | None = None
 
@@ -54,26 +54,29 @@ class StoreUsers:
 
     def receive(self, given: State, group: Tensor, t: int) -> StoreWork:
         """One store with its users' interactions."""
-        users = self.stores.users(int(group)).to(group.device)
+        store = int(group)
+        users = self.stores.users(store).to(group.device)
         edges = self.train_items.of_users(users)
-        work = StoreWork(t, self.seed, group, users, edges, given, self.excluded, self.log)
-        items, count = edges.padded(torch.arange(len(users), device=users.device))
-        stream = rng.key(self.seed, "negatives", t)
-        model = OfStore(given, self.model, work, self.local.negatives, stream)
-        work.of_users = Work(t, self.seed, users, items, count, model.score, model=model, owned=items,
-                             owned_count=count, positions=self.train_items.places(users), given=given)  # fmt: skip
-        return work
+        return StoreWork(t, self.seed, group, store, users, edges, given, self.samplers, self.log, self.users_of)
 
-    def train(self, work: StoreWork) -> tuple[StoreWork, Chunk, Trained, Tensor | None]:
+    def users_of(self, work: StoreWork) -> Work:
+        """The store's users with their positives, and the model as it is for them."""
+        items, count = work.edges.padded(torch.arange(len(work.users), device=work.users.device))
+        stream = rng.key(self.seed, "negatives", work.round)
+        model = OfStore(work.given, self.model, work, self.local.negatives, stream)
+        return Work(work.round, self.seed, work.users, items, count, model.score, model=model, owned=items,
+                    owned_count=count, positions=self.train_items.places(work.users), given=work.given)  # fmt: skip
+
+    def train(self, work: StoreWork) -> tuple[StoreWork, Chunk, Trained, Tensor, Tensor | None]:
         """Draw negatives and train."""
         given, nodes, number = work.given, work.nodes(), self.local.negatives
         joined = None if work.outside is None else work.outside.draw(0)
         own = selected_edges(work)
         edges = replace(work, edges=own).training_edges(nodes, joined)
         stream = rng.key(self.seed, "negatives", work.round)
-        samples = store_samples(work, nodes, edges, work.sampler(given.n_items), number, given.n_items, stream)
+        samples = store_samples(work, nodes, edges, self.samplers.of(work), number, given.n_items, stream)
         chunk = flip_labels(samples[0], work.flipped)
-        whose = work.store, work.users, work.strangers
+        whose = work.store, work.users, nodes[len(work.users) :]
         params = store_params(given, self.model, *whose, samples[1], chunk.ids.shape[1])
         params = {name: value[None] for name, value in params.items()}
         rows = received_rows(given, chunk.clients, chunk.ids)
@@ -83,15 +86,15 @@ class StoreUsers:
         )  # fmt: skip
         make_upload(given, work, chunk, trained, params, rows)
         work.size = torch.full_like(work.clients, len(own.items) * (number + 1)).to(trained.loss.dtype)
-        return work, chunk, trained, joined
+        return work, chunk, trained, nodes, joined
 
-    def keep(self, state: State, trained: tuple[StoreWork, Chunk, Trained, Tensor | None], t: int) -> None:
+    def keep(self, state: State, trained: tuple[StoreWork, Chunk, Trained, Tensor, Tensor | None], t: int) -> None:
         """Store what never leaves the store: its users' parameters, its copies of others', its tuned copies."""
-        work, chunk, result, joined = trained
+        work, chunk, result, nodes, joined = trained
         for name, value in state.private.items():
             theirs = result.params[name]  # (1, V, ...) or (1, ...)
             if self.model.owner(name) == "user":
-                keep_users(state, name, work, theirs[0])
+                keep_users(state, name, work, nodes, theirs[0])
             else:
                 value[work.clients] = theirs
         keep_tables(state, chunk, result, t)
@@ -101,7 +104,8 @@ class StoreUsers:
 def selected_edges(work: StoreWork) -> UserItems:
     """What a selector has left of the interactions of a store's users."""
     kept = work.of_users
-    assert kept is not None
+    if kept is None:
+        return work.edges
     real = real_of(kept.positives, kept.count)
     return UserItems.from_pairs(real.nonzero()[:, 0], kept.positives[real], len(work.users))
 

@@ -39,6 +39,7 @@ from fedlib.places import Outside
 from fedlib.run.arguments import resolved
 from fedlib.stores.clients import StoreClients
 from fedlib.stores.users import StoreUsers
+from fedlib.stores.work import Samplers
 from tests.items.fusion import fusion
 from tests.select.fakes import Fake
 from tests.small import small_split
@@ -94,7 +95,9 @@ def test_no_draw_depends_on_another_stores_private_interactions(of_stores: type,
     for train in (split.train, UserItems(split.train.indptr, moved)):
         state = federate(split, model, augment=AllOutside(), **HOW | {"rounds": 1, "clients_per_round": 0.25}).state
         local = resolved(ADAM, split, model, 1.0)
-        clients = of_stores(model, local, train, split.stores, split.client_sizes, train, 0, split.global_log)
+        clients = of_stores(
+            model, local, train, split.stores, split.client_sizes, Samplers(train, 120), 0, split.global_log
+        )
         work = clients.receive(state, torch.tensor([0]), 1)
         AllOutside().client(work, {})
         clients.train(work)
@@ -108,14 +111,15 @@ def test_negatives_are_what_a_store_may_know() -> None:
     log = UserItems.from_pairs(torch.tensor([0, 2]), torch.tensor([1, 5]), 3)
     private = UserItems.from_pairs(torch.tensor([0, 1, 2]), torch.tensor([0, 2, 4]), 3)
     stores = Stores(torch.tensor([0, 0, 1]), 2)
-    clients = StoreClients(NGCF, ADAM, private, stores, torch.tensor([2, 1]), private, 0, log)
+    samplers = Samplers(private, 6)
+    clients = StoreClients(NGCF, ADAM, private, stores, torch.tensor([2, 1]), samplers, 0, log)
     work = clients.receive(None, torch.tensor([0]), 0)  # type: ignore[arg-type]
-    alone = work.sampler(6).positives
+    alone = samplers.of(work).positives
     assert [alone[u].tolist() for u in range(3)] == [[0], [2], []]
     work.outside = Outside(torch.arange(3), log, lambda step: torch.ones(2, dtype=torch.bool))
-    known = work.sampler(6).positives
+    known = samplers.of(work).positives
     assert [sorted(known[u].tolist()) for u in range(3)] == [[0, 1], [2], [5]]
-    assert work.strangers.tolist() == [2] and work.nodes().tolist() == [0, 1, 2]
+    assert work.nodes().tolist() == [0, 1, 2]
     edges = work.training_edges(work.nodes(), torch.tensor([False, True]))
     assert [edges[u].tolist() for u in range(3)] == [[0], [2], [5]]
 

@@ -170,3 +170,16 @@ def test_values_start_at_glorots_spread() -> None:
 def test_unknown_variants_are_refused() -> None:
     with pytest.raises(InputError, match='variant must be one of code, paper, not "paper2"'):
         FedNGCF(variant="paper2")
+
+
+def test_the_layers_outputs_are_the_final_vectors_in_parts(two_by_two: Graph) -> None:
+    model = FedNGCF(3, layers=(4, 2), variant="paper")
+    rows = {name: 2 if name in ("user", "item") else 1 for name in ("user", "item")}
+    values = {name: rng.normal(rng.key(0, name), torch.arange(n * 3)).view(n, 3).float() for name, n in rows.items()}
+    for name, p in model.named_parameters():
+        if name != "user":
+            values[name] = rng.normal(rng.key(0, name), torch.arange(p.numel())).view(p.shape).float()
+    nodes = torch.arange(4)
+    parts = model.layer_outputs(values, two_by_two, nodes)
+    assert [part.shape for part in parts] == [(4, 3), (4, 4), (4, 2)]
+    assert torch.equal(torch.cat(parts, 1), model.encode(values, two_by_two, nodes))

@@ -34,7 +34,8 @@ from tests.device.labels import CPU, CUDA, Moved, copied, device_of, on_cuda, op
 PACKAGE = Path(fedlib.__file__).parent
 # What asks the machine, and its answers.
 ANSWERS: dict[str, Any] = {"is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0,
-                           "get_device_name": "pretended", "synchronize": None, "_lazy_init": None}  # fmt: skip
+                           "mem_get_info": (8 << 30, 8 << 30), "get_device_name": "pretended", "synchronize": None,
+                           "_lazy_init": None}  # fmt: skip
 FROM_HOST = (torch.tensor, torch.as_tensor, torch.asarray)  # their numbers come from Python
 
 

@@ -20,14 +20,19 @@ from fedlib import (
     SecureAggregation,
     UserLevelDP,
 )
+from fedlib.augment import AllOutside, RandomOutside
 from fedlib.backbones import FCF, FCFALS, Backbone, FedAvg, FedNGCF, FedPerGNN, FedRAP
 from fedlib.commands.models import MODELS
 from fedlib.data.interactions import Split
 from fedlib.data.log import Stores
+from fedlib.data.partition import share_edges
 from fedlib.places import Place
 from fedlib.protect.robust import RULES
 from fedlib.run.faults import ATTACKS
+from fedlib.server.optimizers import ServerAdam, ServerOptimizer, ServerSGD, ServerYogi
 from tests.device.agree import ADAM, LOCAL, check
+from tests.items.fusion import BACKBONES as FUSED
+from tests.items.fusion import EncodedFusion, fusion
 from tests.small import BACKBONES, selectors, small_split
 
 NGCF = FedNGCF(6, layers=(6, 4), dropout=0.2, max_steps=3)
@@ -110,7 +115,7 @@ def test_faults(name: str, split: Split) -> None:
 
 @pytest.mark.parametrize("name", LOCALS)
 def test_ways_of_local_training(name: str, split: Split) -> None:
-    check(split, FedAvg(8), LOCALS[name], sampling="poisson", clients_per_round=0.7, executor="loop")
+    check(split, FedAvg(8), LOCALS[name], sampling="poisson", clients_per_round=0.7, chunk=1)
 
 
 STORES: dict[str, tuple[Backbone, dict[str, Any]]] = {
@@ -137,3 +142,28 @@ def test_stores(name: str, stores: Split) -> None:
     if isinstance(backbone, FedNGCF):
         how["local"] = replace(how["local"], weight_decay=0.0)
     check(stores, backbone, **how)
+
+
+@pytest.mark.parametrize("kind", FUSED)
+def test_fusions_and_the_part_that_evaluation_takes_ahead(kind: str, split: Split) -> None:
+    for fused in (fusion(), fusion(kind=EncodedFusion)):
+        check(split, FUSED[kind], items=fused, best="NDCG@5")
+
+
+@pytest.mark.parametrize("server", [ServerSGD(), ServerAdam(), ServerYogi()], ids=lambda rule: type(rule).__name__)
+def test_server_optimisers(server: ServerOptimizer, split: Split) -> None:
+    check(split, FedMF(8), server=server)
+
+
+@pytest.mark.parametrize("augment", [AllOutside(), RandomOutside(0.5)], ids=lambda place: type(place).__name__)
+@pytest.mark.parametrize("name", ["ngcf", "fedmf", "fedpergnn", "fusion"])
+def test_stores_that_learn_from_outside(name: str, augment: Place, stores: Split) -> None:
+    shared = share_edges(stores, share=0.5)
+    backbone = {"ngcf": NGCF, "fedpergnn": FedPerGNN(8)}.get(name, FedMF(8))
+    how: dict[str, Any] = {"augment": augment} | ({"items": fusion()} if name == "fusion" else {})
+    check(shared, backbone, ADAM if name != "ngcf" else LOCAL, **how)
+
+
+@pytest.mark.parametrize("name", [name for name in selectors() if name != "FedSelect"])
+def test_selectors_in_stores(name: str, stores: Split) -> None:
+    check(stores, FedMF(8), select=selectors()[name])

@@ -32,6 +32,7 @@ from fedlib.evaluation.rankings import scorer
 from fedlib.items import ItemTable
 from fedlib.run.arguments import resolved
 from fedlib.stores.clients import StoreClients
+from fedlib.stores.work import Samplers
 
 M, N = 40, 120
 LOCAL = LocalTraining(batch=32, lr=0.01, optimizer="adam")
@@ -85,7 +86,7 @@ def test_the_server_takes_the_mean_by_size(split: Split, share: float) -> None:
     result = run(split, model, rounds=1, clients_per_round=share, dtype=dtype)
     local = resolved(LOCAL, split, model, share)
     excluded = split.data.interactions if local.negatives_from == "untouched" else split.train
-    clients = StoreClients(model, local, split.train, split.stores, split.client_sizes, excluded, 0)
+    clients = StoreClients(model, local, split.train, split.stores, split.client_sizes, Samplers(excluded, N), 0)
     state = fresh(split, model, dtype)
     taken = participants(result, split)
     assert len(taken) == 4 * share
