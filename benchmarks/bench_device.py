@@ -1,7 +1,7 @@
 """How often the host would wait for an accelerator in a round, counted without one.
 
-A wait takes some ten microseconds in which the device has nothing to do. They are counted on the pretended device of
-the tests, and only after its numbers have been found equal to the CPU's.
+While the host waits, nothing new reaches the device. Waits are counted on the pretended device of the tests, and only
+after its numbers have been found equal to the CPU's.
 """
 
 from __future__ import annotations

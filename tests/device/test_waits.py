@@ -1,7 +1,6 @@
 """A round waits for the device a few times a chunk, however many clients, steps and epochs there are in it.
 
-Each wait takes some ten microseconds on a GPU, in which it does nothing. What the optimisers' own kernels ask for is
-not looked at here.
+While the host waits, nothing new reaches the device. What the optimisers' own kernels ask for is not looked at here.
 """
 
 from __future__ import annotations
