@@ -644,8 +644,8 @@ pd.DataFrame(rows).T
 # | `local_rows` | `cohort.LocalRows` | the same without sorting |
 # | `closed_form` | `linear_gradients` | a bias; the outer product stays unmultiplied |
 # | `autograd` | `Backbone.gradients` | any model you can write, several tables |
-# | three steps in a row | `local.train` | batches, epochs, Adam, dropout, clients that finish early |
-# | `total.index_add_` | `aggregate.Sums` | weights, per-row means, other uploads |
+# | three steps in a row | `training.train` | batches, epochs, Adam, dropout, clients that finish early |
+# | `total.index_add_` | `sums.Sums` | weights, per-row means, other uploads |
 # | `by_length.split` | `cohort.chunks` | participants only |
 #
 # So a new model needs no engine work at all. Write it for *one* client, as FedNCF does below; closed forms are for

@@ -43,10 +43,7 @@ class Composed(Backbone):
 
     def __init__(self, backbone: Backbone, items: ItemTable) -> None:
         super().__init__()
-        if backbone.all_items or backbone.clients_are_stores:
-            name = type(backbone).__name__
-            raise InputError(f"{name} does not take gradient steps on item rows, so {type(items).__name__} has no way "
-                             "to learn under it: choose another backbone, or ItemTable().")  # fmt: skip
+        check(backbone, items)
         for name, child in backbone.named_children():
             self.add_module(name, child)
         for name, parameter in backbone.named_parameters(recurse=False):
@@ -109,14 +106,6 @@ class Composed(Backbone):
         """The backbone's scores of rows that were read."""
         return self.backbone.logits(others(params), rows, masks)
 
-    @property
-    def prepares(self) -> bool:
-        """As the backbone, which then would have to read all its items anew in every step: refused."""
-        if self.backbone.prepares:
-            raise InputError(f"{type(self.backbone).__name__} sums its items' vectors before it trains, so "
-                             f"{type(self.place).__name__} cannot learn under it: choose another.")  # fmt: skip
-        return False
-
     def gradients(
         self, params: dict[str, Tensor], rows: Rows, batch: Batch, wanted: tuple[str, ...]
     ) -> tuple[Tensor, Gradients, RowGradients]:
@@ -172,6 +161,17 @@ class Composed(Backbone):
         return self.backbone.pair_logits(
             rest, {name: q.flatten(0, 1) for name, q in read.items()}, Pairs(pairs.user, at, pairs.masks)
         )
+
+
+def check(backbone: Backbone, items: ItemTable) -> None:
+    """Raise InputError for a backbone under which ``items`` cannot learn."""
+    name, other = type(backbone).__name__, "choose another backbone, or ItemTable()"
+    if backbone.all_items or backbone.clients_are_stores:
+        raise InputError(f"{name} does not take gradient steps on item rows, so {type(items).__name__} has no way to "
+                         f"learn under it: {other}.")  # fmt: skip
+    if backbone.prepares:
+        raise InputError(f"{name} sums its items' vectors before it trains, so {type(items).__name__} cannot learn "
+                         f"under it: {other}.")  # fmt: skip
 
 
 def side_by_side(who: Tensor, items: Tensor, n: int) -> tuple[Tensor, Tensor]:

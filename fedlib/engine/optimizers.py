@@ -81,7 +81,8 @@ class Adam:
                 lists = [[part for tensor in each for part in tensor.split_with_sizes(sizes)] for each in lists]
             before = [leaf[first:].clone() for leaf in leaves] if isinstance(factor, Tensor) else []
             theta, g, m, v = lists
-            steps = list(counts.to(leaves[0].device, torch.float32).repeat(len(leaves)).unbind())
+            each = [torch.full((len(leaves),), float(c), device=leaves[0].device).unbind() for c in counts.tolist()]
+            steps = [of_run[leaf] for leaf in range(len(leaves)) for of_run in each]  # filled there, not copied there
             adam(
                 theta, g, m, v, [], steps, fused=True, lr=self.rates[group], beta1=0.9, beta2=0.999,
                 weight_decay=self.decay, eps=1e-8, amsgrad=False, maximize=False,

@@ -98,7 +98,7 @@ def test_a_batch_equals_single_scores(kind: str, board: Split) -> None:
 
 
 @each_backbone
-def test_both_executors_agree(kind: str, board: Split) -> None:
+def test_chunks_agree(kind: str, board: Split) -> None:
     how = {"clients_per_round": 0.5, "dtype": torch.float64}
     fast, loop = run(kind, board, chunk=5, **how), run(kind, board, chunk=1, **how)
     for name, value in fast.state.tensors().items():

@@ -82,7 +82,7 @@ def test_the_objective_falls() -> None:
 
 
 @pytest.mark.parametrize("share", [1.0, 0.4])
-def test_executors_agree_and_a_run_resumes_bit_for_bit(share: float, tmp_path: Path) -> None:
+def test_chunks_agree_and_a_run_resumes_bit_for_bit(share: float, tmp_path: Path) -> None:
     split, local = small_split(), LocalTraining(lr=0.05)
     how = {"local": local, "clients_per_round": share, "device": "cpu"}
     whole = federate(split, model(), rounds=4, chunk=5, **how)

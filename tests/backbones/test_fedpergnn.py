@@ -168,7 +168,7 @@ def test_by_item_only_positives_have_neighbours() -> None:
 
 @each_mode
 @pytest.mark.parametrize("share", [1.0, 0.4])
-def test_executors_agree_and_a_run_resumes_bit_for_bit(mode: str | None, share: float, tmp_path: Path) -> None:
+def test_chunks_agree_and_a_run_resumes_bit_for_bit(mode: str | None, share: float, tmp_path: Path) -> None:
     split = small_split()
     how = {"local": LOCAL, "clients_per_round": share, "device": "cpu"}
 

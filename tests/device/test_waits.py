@@ -1,6 +1,6 @@
 """A round waits for the device a few times a chunk, however many clients, steps and epochs there are in it.
 
-While the host waits, nothing new reaches the device. What the optimisers' own kernels ask for is not looked at here.
+While the host waits, nothing new reaches the device.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ PER_ROUND, PER_CHUNK, PER_STORE = 5, 7, 12
 
 
 def waits(split: Split, backbone: Backbone, local: LocalTraining, **how: Any) -> Waits:
-    found = of_a_round(split, backbone, local, **how)
-    return Waits({place: n for place, n in found.items() if "engine/optimizers.py" not in place[0]})
+    return of_a_round(split, backbone, local, **how)
 
 
 def in_stores(count: int) -> Split:

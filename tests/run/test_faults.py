@@ -40,7 +40,7 @@ def test_everybody_is_counted_once(chunk: int | None) -> None:
     assert (lost == 13).all() and (history[["lost before", "lost during", "lost after", "refused"]].sum() > 0).all()
 
 
-def test_executors_agree_on_who_fails() -> None:
+def test_chunks_agree_on_who_fails() -> None:
     faults = Faults(before=0.2, during=0.1, after=0.2, broken=0.2, stale=0.3, age=1, hostile=0.2, attack="scale")
     loop, fast = (run(faults, chunk=chunk) for chunk in (1, 5))
     for name, value in fast.state.tensors().items():

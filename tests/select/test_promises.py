@@ -43,7 +43,7 @@ def test_every_selector_is_held_to_it() -> None:
 
 
 @every_selector
-def test_both_executors_agree(name: str) -> None:
+def test_chunks_agree(name: str) -> None:
     loop, fast = (run(name, chunk=c, dtype=torch.float64) for c in (1, 5))
     for part, value in loop.state.tensors().items():
         torch.testing.assert_close(fast.state.tensors()[part], value, rtol=0, atol=1e-9)
