@@ -37,25 +37,25 @@ from fedlib.shapes import (
 class Backbone(nn.Module):
     """A single client's recommender. A subclass says what it reads, what is private, and how it scores.
 
-    ======================  ==========================================================================================
-    ``tables``             the item tables it reads
-    ``owners``             whose a parameter is, by its name or a prefix of it: ``"user"`` where every user has its own,
-                           ``"client"`` where every client has, which may be a store of many users; both never leave
-                           the client. What is not named is the ``"server"``'s, sent to all and averaged
-    ``steps``              what one local step updates, in order; PFedRec has two entries, all others one
-    ``aggregate_items``    how the server averages item tables: ``"uniform"``, ``"size"`` or ``"row"``
-    ``aggregate_network``  how it averages the other shared parameters: ``"uniform"`` or ``"size"``
-    ``meeting``            how a vector that was made of an item's stored rows and features meets ``tables``
-                           (:mod:`~fedlib.backbones.meeting`)
-    ``user_std``           standard deviation of the initial user vectors
-    ``all_items``          True where a client trains on all n items instead of its own and sampled ones
-    ``clients_are_stores`` True where a client is a store with the graph of its users, not a user
-    ``may_train_in_stores`` True where stores may train it for their users: its loss is the mean cross-entropy of
-                           ``forward``, and local training is gradient steps (:mod:`~fedlib.stores.users`)
-    ``server``             how the server steps: None for the mean, or one of :mod:`~fedlib.server.optimizers`
-    ``exchange``           what clients learn of each other through a third party: None, or an
-                           :class:`~fedlib.backbones.exchange.Exchange`
-    ======================  ==========================================================================================
+    =======================  ===========================================================================================
+    ``tables``               the item tables it reads
+    ``owners``               whose a parameter is, by its name or a prefix of it: ``"user"`` where every user has its
+                             own, ``"client"`` where every client has, which may be a store of many users; both never
+                             leave the client. What is not named is the ``"server"``'s, sent to all and averaged
+    ``steps``                what one local step updates, in order; PFedRec has two entries, all others one
+    ``aggregate_items``      how the server averages item tables: ``"uniform"``, ``"size"`` or ``"row"``
+    ``aggregate_network``    how it averages the other shared parameters: ``"uniform"`` or ``"size"``
+    ``meeting``              how a vector that was made of an item's stored rows and features meets ``tables``
+                             (:mod:`~fedlib.backbones.meeting`)
+    ``user_std``             standard deviation of the initial user vectors
+    ``all_items``            True where a client trains on all n items instead of its own and sampled ones
+    ``clients_are_stores``   True where a client is a store with the graph of its users, not a user
+    ``may_train_in_stores``  True where stores may train it for their users: its loss is the mean cross-entropy of
+                             ``forward``, and local training is gradient steps (:mod:`~fedlib.stores.users`)
+    ``server``               how the server steps: None for the mean, or one of :mod:`~fedlib.server.optimizers`
+    ``exchange``             what clients learn of each other through a third party: None, or an
+                             :class:`~fedlib.backbones.exchange.Exchange`
+    =======================  ===========================================================================================
 
     ``forward(rows)`` takes gathered item vectors ``{table: (N, d)}`` and returns logits ``(N,)``.
 
