@@ -794,7 +794,8 @@ runs = [train("FedAvg (FedMR)", 0, model=model) for model in broken]
 for result in (*runs, results["FedAvg (FedMR)"][0]):
     where = result.state.device
     users = torch.arange(split.data.n_users, device=where)
-    scores = score_all(result.state, result.backbone, users, split.train.to(where))
+    seen = split.train.to(where)
+    scores = score_all(result.state, result.backbone, users, seen)
     lists = scores.topk(10).indices.unique(dim=0)
     row = {"HR@10": result.metrics["HR@10"], "different top tens": len(lists)}
     table[type(result.backbone).__name__] = row

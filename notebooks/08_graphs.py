@@ -126,6 +126,7 @@ from fedlib.backbones import FedNGCF, FedPerGNN, ngcf
 from fedlib.backbones.expansion import GraphClient, ThirdParty, token
 from fedlib.backbones.graph import Graph, laplacian
 from fedlib.backbones.losses import bpr_loss
+from fedlib.backbones.triples import draw_triples
 from fedlib.book import glue
 from fedlib.centralized import BPR, NGCF, Chance, Popularity, evaluate
 from fedlib.centralized.ngcf import start_values
@@ -396,7 +397,7 @@ def train(values, edges, users, client, rounds, variant="code"):
     for t in rounds:
         for step in range(steps):
             names = (0, client, t, step)  # seed 0
-            some = ngcf.draw_triples(edges, users, sampler, BATCH, *names)
+            some = draw_triples(edges, users, sampler, BATCH, *names)
             adam.zero_grad()
             triples_loss(leaves, A, variant, some, SHAPE["l2"]).backward()
             adam.step()
@@ -1189,7 +1190,7 @@ adam = torch.optim.Adam([e], lr=0.03)
 for epoch in range(CENTRAL["epochs"]):
     for step in range(-(-len(split.train.items) // 1024)):
         names = 1024, 0, 0, epoch, step
-        some = ngcf.draw_triples(split.train, who, sampler, *names)
+        some = draw_triples(split.train, who, sampler, *names)
         out = light(graph, e)
         pair = (graph.place[x] for x in (some.positives, some.negatives))
         adam.zero_grad()
