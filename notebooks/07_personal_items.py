@@ -626,7 +626,8 @@ class Watch(Place):
     def client(self, work, message):
         clients, where = work.clients.cpu(), work.clients.device
         few, books = clients < WATCHED, CANDIDATES["test"][clients]
-        z, mine = (work.score(x).cpu() for x in (books.to(where), work.positives))
+        both = (books.to(where), work.positives)
+        z, mine = (work.score(x).cpu() for x in both)
         real = torch.arange(mine.shape[1]) < work.count.cpu()[:, None]
         pushed, rivals = self.drawn[clients[:, None], books], z[few, 1:]
         groups = {"chosen": mine[real & few[:, None]], "held out": z[few, 0]}
@@ -772,7 +773,8 @@ print(f"rivals drawn: {drawn:,}, never drawn: {never:,}")
 def parts(method, result):
     """The rows (m, 100, d) of the test candidates in each user's hands."""
     state = result.state
-    users, books = (x.to(state.device) for x in (torch.arange(m), CANDIDATES["test"]))
+    both = (torch.arange(m), CANDIDATES["test"])
+    users, books = (x.to(state.device) for x in both)
     if method == "PFedRec":
         own = state.kept["item"].read(users, books)
         return {"own Q": own, "server's Q": state.tables["item"][books]}
