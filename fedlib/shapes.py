@@ -7,7 +7,7 @@ R their item rows, B the samples of a batch, d the width of a vector, U the user
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -131,19 +131,30 @@ class Rates:
     fusion: float | None = None
 
 
-class Upload(Protocol):
-    """The part of a :class:`Work`, or of a store's, that is about to be sent."""
+@dataclass
+class Upload:
+    """What clients (K,) have before them in a round and, after local training, are about to send.
+
+    ``update`` holds what each client sends, ``{"item": (K, R, d), "mlp.linear0.weight": (K, ...)}``, differences to
+    what it received. Its rows of an item table are those of items ``ids`` (K, R) where ``real`` (K, R); ``size`` (K,)
+    is its number of samples, ``loss`` (K,) its mean loss. ``tables`` names the parts of it that are item rows,
+    ``n_items`` is n. ``flipped`` are the clients that train with likes and dislikes exchanged; ``memory`` is what a
+    place remembers.
+    """
 
     round: int
     seed: int
     clients: Tensor
-    update: dict[str, Tensor]
-    ids: Tensor
-    real: Tensor
-    size: Tensor
-    loss: Tensor
-    tables: tuple[str, ...]
-    n_items: int
+    _: KW_ONLY
+    update: dict[str, Tensor] = field(default_factory=dict)
+    ids: Tensor = EMPTY
+    real: Tensor = EMPTY
+    size: Tensor = EMPTY
+    loss: Tensor = EMPTY
+    tables: tuple[str, ...] = ()
+    n_items: int = 0
+    flipped: Tensor = EMPTY
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 Descend = Callable[[dict[str, Tensor], dict[str, Tensor]], Trained]  # gradient steps from params (K, ...) and rows
@@ -166,10 +177,10 @@ class SentModel(Protocol):
 
 
 @dataclass
-class Work:
+class Work(Upload):
     """What K clients have before them while a round passes through the places.
 
-    clients (K,); positives (K, P), the first ``count[k]`` real, which are trained on and which a selector makes fewer;
+    positives (K, P), the first ``count[k]`` real, are trained on, and a selector makes them fewer;
     ``score(items)``: the received model's logits for items (K, C), without dropout; ``trained(items)``, after local
     training, the trained model's. ``model`` shows more of what was received, a part of the state ``given``.
 
@@ -177,33 +188,15 @@ class Work:
     positions (K, Q) say where they stand in the training log, which is how a place finds its entries in ``memory``:
     tensors (nnz, ...) with one for each training interaction, or (m, ...) with one for each client. The simulation
     hands over everybody's; a client reads and writes, in place, no entries but its own.
-
-    After local training ``update`` holds what each client is about to send, ``{"item": (K, R, d),
-    "mlp.linear0.weight": (K, ...)}``, differences to what it received. Its rows of an item table are those of items
-    ``ids`` (K, R) where ``real`` (K, R); ``size`` (K,) is its number of samples, ``loss`` (K,) its mean loss.
-    ``tables`` names the parts of it that are item rows, ``n_items`` is n. ``flipped`` are the clients that train with
-    likes and dislikes exchanged.
     """
 
-    round: int
-    seed: int
-    clients: Tensor
     positives: Tensor
     count: Tensor
     score: Callable[[Tensor], Tensor]
-    update: dict[str, Tensor] = field(default_factory=dict)
-    ids: Tensor = EMPTY
-    real: Tensor = EMPTY
-    size: Tensor = EMPTY
-    loss: Tensor = EMPTY
-    tables: tuple[str, ...] = ()
-    n_items: int = 0
-    flipped: Tensor = EMPTY
     model: SentModel | None = None
     owned: Tensor = EMPTY
     owned_count: Tensor = EMPTY
     positions: Tensor = EMPTY
-    memory: dict[str, Tensor] = field(default_factory=dict)
     trained: Callable[[Tensor], Tensor] | None = None
     given: Any = None
 

@@ -7,6 +7,7 @@ moments live in the run's state, so a checkpoint covers them. ``federate(..., se
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,15 +59,14 @@ class ServerSGD:
 
 
 @dataclass(frozen=True)
-class ServerAdam:
-    r"""FedAdam: a server that divides the direction of earlier rounds by the size its coordinates have had.
+class Adaptive(ABC):
+    r"""A server that divides the direction of earlier rounds by the size its coordinates have had.
 
     .. math:: m \leftarrow \beta_1 m + (1-\beta_1)\bar\Delta,\quad
-       v \leftarrow \beta_2 v + (1-\beta_2)\bar\Delta^2,\quad
        \theta \leftarrow \theta + \eta\,\frac{m}{\sqrt v + \tau}
 
-    with v at :math:`\tau^2` in the beginning, and no correction for the start.
-    Source: Reddi et al., *Adaptive Federated Optimization*, ICLR 2021, Algorithm 2 (FedAdam).
+    with v at :math:`\tau^2` in the beginning, and no correction for the start; how v moves is the :meth:`second` moment
+    of each kind. Source: Reddi et al., *Adaptive Federated Optimization*, ICLR 2021, Algorithm 2.
     """
 
     lr: float = 0.01
@@ -77,11 +77,14 @@ class ServerAdam:
     def check(self) -> None:
         """Raise InputError, in one sentence, for settings that make no sense."""
         check_rates(self.lr, beta1=self.beta1, beta2=self.beta2)
-        check_tau(self.tau)
+        if not (math.isfinite(self.tau) and self.tau > 0):
+            raise InputError(f"The server's tau must be a positive number, not {self.tau}.")
 
     def memory(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """The moments before the first round, and the number of steps taken."""
-        return _moments(values, self.tau)
+        first = {f"m/{name}": torch.zeros_like(value) for name, value in values.items()}
+        second = {f"v/{name}": torch.full_like(value, self.tau**2) for name, value in values.items()}
+        return first | second | _no_steps()
 
     def step(
         self, name: str, value: Tensor, mean: Tensor, weight: Tensor, memory: dict[str, Tensor], lr: float
@@ -89,45 +92,38 @@ class ServerAdam:
         """The new value; ``mean`` is the clients' weighted mean of it."""
         delta = mean - value
         m = memory[f"m/{name}"] = torch.lerp(delta, memory[f"m/{name}"], self.beta1)
-        v = memory[f"v/{name}"] = torch.lerp(delta * delta, memory[f"v/{name}"], self.beta2)
+        v = memory[f"v/{name}"] = self.second(memory[f"v/{name}"], delta * delta)
         return value + self.lr * m / (v.sqrt() + self.tau)
 
+    @abstractmethod
+    def second(self, v: Tensor, square: Tensor) -> Tensor:
+        """The second moment after ``v``, from the ``square`` of the mean difference."""
 
-@dataclass(frozen=True)
-class ServerYogi:
-    r"""FedYogi: like :class:`ServerAdam`, but the second moment changes by no more than the newest square.
 
-    .. math:: m \leftarrow \beta_1 m + (1-\beta_1)\bar\Delta,\quad
-       v \leftarrow v - (1-\beta_2)\,\bar\Delta^2\,\mathrm{sign}(v - \bar\Delta^2),\quad
-       \theta \leftarrow \theta + \eta\,\frac{m}{\sqrt v + \tau}
+class ServerAdam(Adaptive):
+    r"""FedAdam: an :class:`Adaptive` server whose second moment is a mean of squares.
 
-    with v at :math:`\tau^2` in the beginning.
+    .. math:: v \leftarrow \beta_2 v + (1-\beta_2)\bar\Delta^2
+
+    Source: Reddi et al., *Adaptive Federated Optimization*, ICLR 2021, Algorithm 2 (FedAdam).
+    """
+
+    def second(self, v: Tensor, square: Tensor) -> Tensor:
+        """The second moment after ``v``, from the ``square`` of the mean difference."""
+        return torch.lerp(square, v, self.beta2)
+
+
+class ServerYogi(Adaptive):
+    r"""FedYogi: an :class:`Adaptive` server whose second moment changes by no more than the newest square.
+
+    .. math:: v \leftarrow v - (1-\beta_2)\,\bar\Delta^2\,\mathrm{sign}(v - \bar\Delta^2)
+
     Source: Reddi et al., *Adaptive Federated Optimization*, ICLR 2021, Algorithm 2 (FedYogi).
     """
 
-    lr: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    tau: float = 1e-3
-
-    def check(self) -> None:
-        """Raise InputError, in one sentence, for settings that make no sense."""
-        check_rates(self.lr, beta1=self.beta1, beta2=self.beta2)
-        check_tau(self.tau)
-
-    def memory(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The moments before the first round, and the number of steps taken."""
-        return _moments(values, self.tau)
-
-    def step(
-        self, name: str, value: Tensor, mean: Tensor, weight: Tensor, memory: dict[str, Tensor], lr: float
-    ) -> Tensor:
-        """The new value; ``mean`` is the clients' weighted mean of it."""
-        delta, v = mean - value, memory[f"v/{name}"]
-        square = delta * delta
-        m = memory[f"m/{name}"] = torch.lerp(delta, memory[f"m/{name}"], self.beta1)
-        v = memory[f"v/{name}"] = v - (1 - self.beta2) * square * torch.sign(v - square)
-        return value + self.lr * m / (v.sqrt() + self.tau)
+    def second(self, v: Tensor, square: Tensor) -> Tensor:
+        """The second moment after ``v``, from the ``square`` of the mean difference."""
+        return v - (1 - self.beta2) * square * torch.sign(v - square)
 
 
 @dataclass(frozen=True)
@@ -190,18 +186,6 @@ def check_rates(lr: float, **shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share < 1:
             raise InputError(f"The server's {name} must be in [0, 1), not {share}.")
-
-
-def check_tau(tau: float) -> None:
-    """Raise InputError unless tau is a positive number."""
-    if not (math.isfinite(tau) and tau > 0):
-        raise InputError(f"The server's tau must be a positive number, not {tau}.")
-
-
-def _moments(values: dict[str, Tensor], tau: float) -> dict[str, Tensor]:
-    first = {f"m/{name}": torch.zeros_like(value) for name, value in values.items()}
-    second = {f"v/{name}": torch.full_like(value, tau**2) for name, value in values.items()}
-    return first | second | _no_steps()
 
 
 def _no_steps() -> dict[str, Tensor]:

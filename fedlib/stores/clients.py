@@ -54,10 +54,10 @@ class StoreTrained:
 
 
 @dataclass(frozen=True)
-class StoreClients:
+class OneByOne:
     """One client a store; ``local`` leaves nothing open, ``length`` (J,) is each store's number of interactions.
 
-    ``samplers`` draw negatives by what a store may know.
+    ``samplers`` draw negatives by what a store may know. What joins from outside comes from the global log (``log``).
     """
 
     model: Backbone
@@ -69,15 +69,19 @@ class StoreClients:
     seed: int
     log: UserItems | None = None
 
-    def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None:
-        """Stores do nothing before they train."""
-
     def receive(self, given: State, group: Tensor, t: int) -> StoreWork:
         """One store with its users' interactions."""
         store = int(group)
         users = self.stores.users(store).to(group.device)
         edges = self.train_items.of_users(users)
         return StoreWork(t, self.seed, group, store, users, edges, given, self.samplers, self.log)
+
+
+class StoreClients(OneByOne):
+    """Stores that train a model of all their users, who are nodes of one graph."""
+
+    def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None:
+        """Stores do nothing before they train."""
 
     def train(self, work: StoreWork) -> StoreTrained:
         """ceil(edges / batch) steps an epoch, at most the model's ``max_steps``, with a new optimiser."""

@@ -7,7 +7,7 @@ rows, n items.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,49 +15,36 @@ from torch import Tensor
 from fedlib import rng
 from fedlib.backbones.base import Backbone
 from fedlib.data.interactions import Split
-from fedlib.data.log import Stores, UserItems
+from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
 from fedlib.engine.clients import copies, flip_labels, keep_tables, make_upload, open_versions
 from fedlib.engine.reading import fixed_rows, personal_rows, received_rows
 from fedlib.engine.state import State
-from fedlib.engine.training import LocalTraining, train
+from fedlib.engine.training import train
 from fedlib.server.ledger import Ledger
 from fedlib.shapes import Chunk, Trained, Work, real_of
-from fedlib.stores.clients import keep_joined, keep_users, store_graph
+from fedlib.stores.clients import OneByOne, keep_joined, keep_users, store_graph
 from fedlib.stores.pairs import StoreModel
 from fedlib.stores.received import OfStore
 from fedlib.stores.values import pair_scores, store_params
-from fedlib.stores.work import Samplers, StoreWork
+from fedlib.stores.work import StoreWork
 
 
-@dataclass(frozen=True)
-class StoreUsers:
-    """One client a store; ``local`` leaves nothing open, ``length`` (J,) is each store's number of interactions.
+class StoreUsers(OneByOne):
+    """Stores that train the model of one user for all of theirs.
 
     A store trains on the samples of all its users together, shuffled, in batches of ``local.batch`` pairs of a user and
     an item: its users' vectors, and one copy of the item rows and of the network. It sends that copy, once for all.
-    What joins from the global log (``log``) is drawn once a round.
+    What joins from outside is drawn once a round.
     """
-
-    model: Backbone
-    local: LocalTraining
-    train_items: UserItems
-    stores: Stores
-    length: Tensor
-    samplers: Samplers
-    seed: int
-    log: UserItems | None = None
 
     def begin(self, state: State, chosen: Tensor, ledger: Ledger, t: int) -> None:
         """Open a version of the tables whose rows stores keep. What users tell each other stays inside their store."""
         open_versions(state, t)
 
     def receive(self, given: State, group: Tensor, t: int) -> StoreWork:
-        """One store with its users' interactions."""
-        store = int(group)
-        users = self.stores.users(store).to(group.device)
-        edges = self.train_items.of_users(users)
-        return StoreWork(t, self.seed, group, store, users, edges, given, self.samplers, self.log, self.users_of)
+        """One store with its users' interactions, each user a client to a selector."""
+        return replace(super().receive(given, group, t), make_users=self.users_of)
 
     def users_of(self, work: StoreWork) -> Work:
         """The store's users with their positives, and the model as it is for them."""

@@ -16,24 +16,20 @@ from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
 from fedlib.engine.state import State
 from fedlib.places import Outside
-from fedlib.shapes import EMPTY, Work
+from fedlib.shapes import Upload, Work
 
 
 @dataclass
-class StoreWork:
+class StoreWork(Upload):
     """One store's part of a round.
 
     clients (1,) is the ``store``; users (U,) are its users, and row u of ``edges`` are the training items of
     ``users[u]``. ``log`` is the global log, which everybody may read, row u for user u of the split; an ``augment``
     place makes an :class:`~fedlib.places.Outside` of it. ``of_users`` is what a ``select`` place has worked on: the
     store's users, each with its own positives, which ``make_users`` gives.
-    After local training ``update`` holds what the store is about to send: ``{"item": (1, n, d), "w1.0": (1, d, d)}``,
-    with ``ids``, ``real``, ``size`` and ``loss`` as in :class:`~fedlib.shapes.Work`.
+    After local training ``update`` is ``{"item": (1, n, d), "w1.0": (1, d, d)}``.
     """
 
-    round: int
-    seed: int
-    clients: Tensor
     store: int
     users: Tensor
     edges: UserItems
@@ -43,15 +39,6 @@ class StoreWork:
     make_users: Callable[[StoreWork], Work] | None = None
     of_users: Work | None = None
     outside: Outside | None = None
-    update: dict[str, Tensor] = field(default_factory=dict)
-    ids: Tensor = EMPTY
-    real: Tensor = EMPTY
-    size: Tensor = EMPTY
-    loss: Tensor = EMPTY
-    tables: tuple[str, ...] = ()
-    n_items: int = 0
-    flipped: Tensor = EMPTY
-    memory: dict[str, Tensor] = field(default_factory=dict)
 
     def as_seen_by(self, place: str) -> Any:
         """What a place works on: the users for a selector of samples, the store for all others."""
