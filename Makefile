@@ -47,7 +47,7 @@ pages: $(STAMP)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) tests/pages
 
 execute: $(STAMP)
-	@$(BIN)/python tools/execute.py --profile $(PROFILE) $(NOTEBOOK)
+	@$(QUIET) $(BIN)/python tools/execute.py --profile $(PROFILE) $(NOTEBOOK)
 
 serve: book
 	@echo "http://127.0.0.1:$(PORT), ctrl-C to stop"

@@ -422,8 +422,8 @@ for variant in ("paper", "code"):
     print(f"{variant}: largest difference after three epochs {off:.0e}")
 
 # %% [markdown]
-# The package never writes down $A$: `fedlib/backbones/graph.py` keeps lists of neighbours and sums along them, and the last layer,
-# which nobody hears, is computed for the nodes of the batch alone. The layers are the two equations:
+# The package never writes down $A$: `fedlib/backbones/graph.py` keeps lists of neighbours and sums along them, and the
+# last layer, which nobody hears, is computed for the nodes of the batch alone. The layers are the two equations:
 #
 # :::{literalinclude} ../fedlib/backbones/ngcf.py
 # :language: python

@@ -31,12 +31,21 @@ def paper_layer(s: Tensor, e: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
     return leaky_relu((s + e) @ w1 + (s * e) @ w2, SLOPE)
 
 
-def code_layer(s: Tensor, e: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+def code_layer(
+    s: Tensor,
+    e: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+) -> Tensor:
     r"""One layer as in the authors' public code, (N, d) -> (N, d').
 
     .. math:: s = \hat A E,\qquad E' = \mathrm{LeakyReLU}(s W_1 + b_1) + \mathrm{LeakyReLU}((E \odot s) W_2 + b_2)
     """
-    return leaky_relu(torch.addmm(b1, s, w1), SLOPE) + leaky_relu(torch.addmm(b2, e * s, w2), SLOPE)
+    heard = leaky_relu(torch.addmm(b1, s, w1), SLOPE)
+    shared = leaky_relu(torch.addmm(b2, e * s, w2), SLOPE)
+    return heard + shared
 
 
 class FedNGCF(Backbone):
