@@ -26,11 +26,11 @@ MODELS: list[tuple[Backbone, LocalTraining]] = [
 ]
 
 
-def assert_executors_agree(split: Split, backbone: Backbone, local: LocalTraining) -> None:
+def assert_chunks_agree(split: Split, backbone: Backbone, local: LocalTraining) -> None:
     """Two rounds of the first clients, one by one and side by side."""
     few = split.data.keep_users(torch.arange(40), "forty users").leave_one_out(seed=0)
     how: dict[str, Any] = {"local": local, "rounds": 2, "device": "cpu", "dtype": torch.float64}
-    loop, fast = (federate(few, backbone, executor=e, **how).state.tensors() for e in ("loop", "vectorized"))
+    loop, fast = (federate(few, backbone, chunk=c, **how).state.tensors() for c in (1, 32))
     for name, value in fast.items():
         assert torch.allclose(loop[name], value, rtol=0, atol=1e-9), f"{type(backbone).__name__}: {name} differs"
 
@@ -42,7 +42,7 @@ def rounds(name: str, count: int) -> list[Row]:
     """
     split, rows = load(name).leave_one_out(seed=0), []
     for backbone, local in MODELS:
-        assert_executors_agree(split, backbone, local)
+        assert_chunks_agree(split, backbone, local)
         result = federate(split, backbone, local=local, rounds=count, evaluate_every=count, device="cpu")
         seconds = statistics.median(result.history["seconds"].tolist()[2:])
         first = rows[0]["seconds"] if rows else seconds
