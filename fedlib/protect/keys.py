@@ -1,13 +1,15 @@
-"""The cryptography that secure aggregation stands on: key agreement, a sealed box, and keys stretched into masks.
+"""The cryptography that secure aggregation stands on: key agreement, a sealed box, signatures, and masks from keys.
 
-Nothing is invented here: X25519 (RFC 7748), HKDF with SHA-256 (RFC 5869), ChaCha20-Poly1305 (RFC 8439) and AES-256 in
-counter mode, all from the package ``cryptography``. Every key is made for one sum, and under none of them is a nonce
-used twice: a box's nonce says who sends it to whom, and a mask's key makes that one mask.
+Nothing is invented here: X25519 (RFC 7748), HKDF with SHA-256 (RFC 5869), ChaCha20-Poly1305 (RFC 8439), Ed25519 (RFC
+8032) and AES-256 in counter mode, all from the package ``cryptography``. Every key but the one a client signs with is
+made for one sum, and under none of them is a nonce used twice: a box's nonce says who sends it to whom, and a mask's
+key makes that one mask.
 """
 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from fedlib.errors import InputError
 from fedlib.protect.quantize import Words
 
 try:
-    from cryptography.exceptions import InvalidTag
+    from cryptography.exceptions import InvalidSignature, InvalidTag
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
     from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -25,6 +28,7 @@ except ImportError as missing:
     raise InputError('Secure aggregation needs the package cryptography: pip install "fedlib[privacy]".') from missing
 
 KEY_BYTES = 32
+SIGNATURE_BYTES = 64
 TAG_BYTES = 16
 """By how much a sealed box is longer than its content."""
 
@@ -48,6 +52,33 @@ class KeyPair:
 def derive(shared: bytes, purpose: str) -> bytes:
     """A uniform key of 32 bytes for one purpose (HKDF)."""
     return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"fedlib secure aggregation: {purpose}".encode()).derive(shared)
+
+
+class Signer:
+    """A secret of 32 bytes to sign with, kept for many sums, and the Ed25519 public key that others know it by."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(secret)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def sign(self, purpose: str, content: bytes) -> bytes:
+        """A signature of 64 bytes on the content, good for this purpose alone."""
+        return self._key.sign(_stated(purpose, content))
+
+
+# In a simulation all clients check the same few signatures; over a network each of them pays for its own checks.
+@lru_cache(maxsize=1024)
+def is_signed(public: bytes, signature: bytes, purpose: str, content: bytes) -> bool:
+    """Whether the owner of the public key has signed this content for this purpose."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, _stated(purpose, content))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _stated(purpose: str, content: bytes) -> bytes:
+    return f"fedlib secure aggregation: {purpose}\0".encode() + content
 
 
 def seal(key: bytes, sender: int, receiver: int, content: bytes) -> bytes:

@@ -5,29 +5,40 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
-from fedlib.protect.keys import KEY_BYTES, TAG_BYTES
+from fedlib.protect.keys import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES
 from fedlib.protect.quantize import Words
 from fedlib.protect.shamir import SHARE_BYTES
 
-ROUNDS = ("advertise", "share", "mask", "unmask")
+ROUNDS = ("advertise", "share", "mask", "sign", "unmask")
 CLIENT_BYTES = 4
-KEYS_SIZE = CLIENT_BYTES + 2 * KEY_BYTES
+KEYS_SIZE = CLIENT_BYTES + 2 * KEY_BYTES + SIGNATURE_BYTES
 SEALED_SIZE = 2 * CLIENT_BYTES + 2 * SHARE_BYTES + TAG_BYTES
+SIGNED_SIZE = CLIENT_BYTES + SIGNATURE_BYTES
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Round 0, up; the list of all, down: a client's public keys, one to seal shares with and one to agree on masks."""
+    """Round 0, up; the list of all, down: a client's public keys, one to seal shares with and one to agree on masks.
+
+    The signature says that they are this client's.
+    """
 
     client: int
     sealing: bytes
     masking: bytes
+    signature: bytes
+
+    @property
+    def content(self) -> bytes:
+        """What is signed."""
+        return struct.pack("<I", self.client) + self.sealing + self.masking
 
     @property
     def size(self) -> int:
-        return CLIENT_BYTES + len(self.sealing) + len(self.masking)
+        return CLIENT_BYTES + len(self.sealing) + len(self.masking) + len(self.signature)
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,20 @@ class UnmaskRequest:
 
 
 @dataclass(frozen=True)
+class Signed:
+    """Round 3, up; those of all, down: a client's signature on the list it was told."""
+
+    client: int
+    signature: bytes
+
+    @property
+    def size(self) -> int:
+        return CLIENT_BYTES + len(self.signature)
+
+
+@dataclass(frozen=True)
 class Revealed:
-    """Round 3, up: a client's shares of the survivors' own seeds and of the drop-outs' mask keys, never both of one."""
+    """Round 4, up: a client's shares of the survivors' own seeds and of the drop-outs' mask keys, never both of one."""
 
     client: int
     seeds: dict[int, int]
@@ -80,4 +103,4 @@ class Revealed:
         return CLIENT_BYTES + (CLIENT_BYTES + SHARE_BYTES) * (len(self.seeds) + len(self.mask_keys))
 
 
-Message = Keys | SealedShares | Masked | UnmaskRequest | Revealed
+Message = Keys | SealedShares | Masked | UnmaskRequest | Signed | Revealed

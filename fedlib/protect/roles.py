@@ -1,7 +1,7 @@
 r"""The two roles of a secure sum, each with what it may know and nothing else.
 
-Four rounds, in each of which clients may fail. Sets as in the source: U1 advertise keys, U2 of them share, U3 of those
-send a masked vector, U4 of those unmask. The server learns the sum over U3.
+Five rounds, in each of which clients may fail. Sets as in the source: U1 advertise keys, U2 of them share, U3 of those
+send a masked vector, U4 of those sign the list of U3, U5 of those unmask. The server learns the sum over U3.
 
 .. math:: y_u = x_u + \mathrm{PRG}(b_u) + \sum_{v \in U_2, v > u} \mathrm{PRG}(s_{uv})
    - \sum_{v \in U_2, v < u} \mathrm{PRG}(s_{uv}) \mod R
@@ -10,57 +10,71 @@ The masks of pairs cancel in the sum. Those a drop-out left behind are made anew
 client holds a share. A vector that arrives late would then lie bare, so each client has a second mask of its own seed
 :math:`b_u`, revealed only for U3. Nobody may learn both secrets of one client, and clients see to that.
 
-This is the protocol against a server and clients that are curious but keep to it: any t - 1 clients together with the
-server learn no more than the sum over the others. Against a server that lies, the source adds signed keys, a fifth
-round in which clients agree on U3 by signatures before they unmask, and a higher threshold; these are not built. A
-threshold above half of the clients is the part of it that costs nothing: two disjoint sets of t clients, told
-different lists, would give away both secrets of one client. Nor is this code hardened: Python's arithmetic on shares
-takes a time that depends on them. It is for studying the protocol and for simulations.
+Any t - 1 clients together with a server that keeps to the protocol learn no more than the sum over the others. Against
+a server that lies there are three things. Keys are signed, with keys that somebody trusted has registered, so that it
+cannot invent clients. Clients sign the list of U3 and reveal nothing without t signatures on the very list they have
+signed: told a list each, they would give away the sum over fewer than t of them. And t is large: two lists can both
+find t signatures if 2t - n clients sign whatever the server likes, so with t > 2n/3, the default of
+:mod:`fedlib.protect.thresholds`, more than a third of the n clients.
+
+Not built: the register itself, and whatever keeps an attacker from registering many clients; proofs that a vector is
+well-formed, so that a client can spoil a sum; a server that finds out which client sent wrong shares and goes on
+without it. Nor is this code hardened: Python's arithmetic on shares takes a time that depends on them. It is for
+studying the protocol and for simulations.
 
 Source: Bonawitz et al., *Practical Secure Aggregation for Privacy-Preserving Machine Learning*, CCS 2017, Figure 4.
+That a signature also names the sum, by a digest of its keys, is ours: the source's is good for the same list again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from fedlib.errors import InputError, TooFewClients
-from fedlib.protect.keys import KeyPair, Masks, seal, unseal
-from fedlib.protect.messages import ROUNDS, Keys, Masked, Revealed, SealedShares, UnmaskRequest
+from fedlib.errors import InputError
+from fedlib.protect.keys import KeyPair, Masks, Signer, seal, unseal
+from fedlib.protect.messages import ROUNDS, Keys, Masked, Revealed, SealedShares, Signed, UnmaskRequest
 from fedlib.protect.quantize import Words
 from fedlib.protect.shamir import SECRET_BYTES, SHARE_BYTES, Entropy, combine_all, share
+from fedlib.protect.signatures import KEYS, LIST, check_agreement, check_roster, statement
+from fedlib.protect.thresholds import check_threshold, enough
 
 
 class Client:
-    """One client for one sum; it does each round once and in order. All of it but its messages stays on the device."""
+    """One client for one sum; it does each round once and in order. All of it but its messages stays on the device.
 
-    def __init__(self, number: int, threshold: int, entropy: Entropy = os.urandom) -> None:
+    ``signer`` and ``register``, the public signing key of each client's number, are older than the sum, and do not come
+    from the server.
+    """
+
+    def __init__(
+        self, number: int, threshold: int, signer: Signer, register: Mapping[int, bytes], entropy: Entropy = os.urandom
+    ) -> None:
         self.number, self.threshold, self.entropy = number, threshold, entropy
+        self.signer, self.register = signer, register
         self._done = 0
         self._peers: dict[int, Keys] = {}
         self._channels: dict[int, bytes] = {}  # the key shared with each peer, for sealing
         self._held: dict[int, tuple[int, int]] = {}  # shares of (own seed, mask key) of everyone in U2
-        self._answered: UnmaskRequest | None = None
+        self._signed: UnmaskRequest | None = None
 
     def advertise(self) -> Keys:
-        """Round 0: make two key pairs and show their public halves."""
+        """Round 0: make two key pairs and show their public halves, signed."""
         self._begin("advertise")
         self._sealing, self._masking = KeyPair(self.entropy(SECRET_BYTES)), KeyPair(self.entropy(SECRET_BYTES))
+        bare = Keys(self.number, self._sealing.public, self._masking.public, b"")
+        self._keys = replace(bare, signature=self.signer.sign(KEYS, bare.content))
         return self._keys
-
-    @property
-    def _keys(self) -> Keys:
-        return Keys(self.number, self._sealing.public, self._masking.public)
 
     def share(self, roster: Sequence[Keys]) -> tuple[SealedShares, ...]:
         """Round 1: cut the own seed and the mask key into shares and seal one of each for every peer of U1."""
         self._begin("share")
         enough(roster, self.threshold, "advertise")
         check_threshold(self.threshold, len(roster))
-        self._check_roster(roster)
+        check_roster(self._keys, roster, self.register)
         everyone = sorted(keys.client for keys in roster)
         points = [number + 1 for number in everyone]
         self._seed = self.entropy(SECRET_BYTES)
@@ -69,17 +83,10 @@ class Client:
         )
         pairs = {number: (b.y, s.y) for number, b, s in zip(everyone, seed, key, strict=True)}
         self._held[self.number] = pairs.pop(self.number)
+        self._roster = tuple(roster)
         self._peers = {keys.client: keys for keys in roster if keys.client != self.number}
         self._channels = {number: self._sealing.agree(keys.sealing, "shares") for number, keys in self._peers.items()}
         return tuple(self._seal(number, pair) for number, pair in pairs.items())
-
-    def _check_roster(self, roster: Sequence[Keys]) -> None:
-        numbers = {keys.client for keys in roster}
-        publics = {public for keys in roster for public in (keys.sealing, keys.masking)}
-        if self._keys not in roster or len(numbers) < len(roster) or len(publics) < 2 * len(roster):
-            raise InputError(
-                f"Client {self.number} finds a key repeated in the list, or its own altered: it goes no further."
-            )
 
     def _seal(self, receiver: int, pair: tuple[int, int]) -> SealedShares:
         content = b"".join(y.to_bytes(SHARE_BYTES, "little") for y in pair)
@@ -111,35 +118,44 @@ class Client:
             (masks.add if peer > self.number else masks.subtract)(seed)
         return Masked(self.number, masks.total)
 
-    def unmask(self, request: UnmaskRequest) -> Revealed:
-        """Round 3: give the shares of the survivors' seeds and of the drop-outs' mask keys.
+    def sign(self, request: UnmaskRequest) -> Signed:
+        """Round 3: sign the list of survivors and drop-outs, once and for all.
 
-        Raises InputError for a list that would give away both secrets of somebody, here or together with an earlier
-        answer, that leaves out or makes up clients, or that calls this client dropped though it has sent its vector.
+        Raises InputError for a list that would give away both secrets of somebody, that leaves out or makes up clients,
+        or that calls this client dropped though it has sent its vector.
         """
-        self._begin("unmask")
+        self._begin("sign")
         named = sorted((*request.survivors, *request.dropped))
         if set(request.survivors) & set(request.dropped):
             raise InputError(
                 f"Client {self.number} was asked for both secrets of one client, which would unmask it: refused."
-            )
-        if self._answered not in (None, request):
-            raise InputError(
-                f"Client {self.number} has answered another list, and both together could unmask a client: refused."
             )
         if named != sorted(self._held) or self.number not in request.survivors:
             raise InputError(
                 f"Client {self.number} was asked about other clients than those that shared secrets: refused."
             )
         enough(request.survivors, self.threshold, "mask")
-        self._answered = request
-        seeds = {number: self._held[number][0] for number in request.survivors}
-        return Revealed(self.number, seeds, {number: self._held[number][1] for number in request.dropped})
+        self._signed = request
+        return Signed(self.number, self.signer.sign(LIST, statement(self._roster, request)))
+
+    def unmask(self, signatures: Iterable[Signed]) -> Revealed:
+        """Round 4: give the shares of the survivors' seeds and of the drop-outs' mask keys, by the list it signed.
+
+        Raises InputError unless at least ``threshold`` of the survivors have signed the same list.
+        """
+        self._begin("unmask")
+        if self._signed is None:
+            raise InputError(f"Client {self.number} has refused the list it was asked to sign: it reveals nothing.")
+        told = statement(self._roster, self._signed)
+        asked = {number: self.register[number] for number in self._signed.survivors}
+        check_agreement(self.number, told, signatures, asked, self.threshold)
+        seeds = {number: self._held[number][0] for number in self._signed.survivors}
+        return Revealed(self.number, seeds, {number: self._held[number][1] for number in self._signed.dropped})
 
     def _begin(self, name: str) -> None:
         if ROUNDS[self._done] != name:
             raise InputError(f"Client {self.number} was asked for round {name} out of turn: each comes once, in order.")
-        # The last round may be repeated, for the same list: an answer can get lost.
+        # The last round may be repeated, by the same list: an answer can get lost.
         self._done = min(self._done + 1, ROUNDS.index("unmask"))
 
 
@@ -192,8 +208,14 @@ class Server:
         enough(self._masked, self.threshold, "mask")
         return UnmaskRequest(tuple(sorted(self._masked)), tuple(sorted(self._sharers - self._masked)))
 
+    def agreement(self, signed: Iterable[Signed]) -> tuple[Signed, ...]:
+        """Round 3: the signatures of U4, for each of them."""
+        listed = sorted(signed, key=lambda one: one.client)
+        enough(listed, self.threshold, "sign")
+        return tuple(listed)
+
     def total(self, revealed: Iterable[Revealed]) -> Words:
-        """Round 3: the sum over U3, from what at least t of them reveal."""
+        """Round 4: the sum over U3, from what at least t of them reveal."""
         answers = sorted(revealed, key=lambda one: one.client)
         enough(answers, self.threshold, "unmask")
         points, request = [one.client + 1 for one in answers], self.request()
@@ -216,19 +238,11 @@ class Server:
         return masks.total
 
 
-def check_threshold(threshold: int, k: int) -> None:
-    """Raise InputError unless a secret can be shared among k clients so that no single one has it."""
-    if not 2 <= threshold <= k:
-        raise InputError(
-            f"{k} clients with a threshold of {threshold} cannot sum in secret: a sum over one client is its vector, "
-            "so the threshold must be from 2 to the number of clients."
-        )
-
-
-def enough(clients: Sized, threshold: int, step: str) -> None:
-    """Raise :class:`~fedlib.errors.TooFewClients` unless the clients are at least ``threshold``."""
-    if len(clients) < threshold:
-        raise TooFewClients(
-            f"Only {len(clients)} clients are left after round {step}, and {threshold} are needed: "
-            "lower the threshold or ask more clients."
-        )
+def registered(threshold: int, entropies: Sequence[Entropy]) -> list[Client]:
+    """Clients 0, 1, ... for one sum, with new signing keys that each knows of the others: a simulation's register."""
+    signers = [Signer(entropy(SECRET_BYTES)) for entropy in entropies]
+    register = {number: signer.public for number, signer in enumerate(signers)}
+    return [
+        Client(number, threshold, signer, register, entropy)
+        for number, (signer, entropy) in enumerate(zip(signers, entropies, strict=True))
+    ]

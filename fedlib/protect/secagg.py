@@ -11,16 +11,17 @@ import numpy.typing as npt
 
 from fedlib.errors import InputError
 from fedlib.protect.keys import SeededEntropy
-from fedlib.protect.messages import CLIENT_BYTES, KEYS_SIZE, ROUNDS, SEALED_SIZE, Message, Revealed, SealedShares
+from fedlib.protect.messages import CLIENT_BYTES, KEYS_SIZE, ROUNDS, SEALED_SIZE, SIGNED_SIZE, Message
 from fedlib.protect.quantize import Words
-from fedlib.protect.roles import Client, Server, check_threshold, enough
+from fedlib.protect.roles import Client, Server, registered
 from fedlib.protect.shamir import SHARE_BYTES
+from fedlib.protect.thresholds import check_threshold, default_threshold, enough
 
 MAX_COHORT = 256
 """The most clients the protocol is run for: its work grows with the square of their number."""
 
 Bytes = dict[str, npt.NDArray[np.int64]]
-"""Bytes of each client (K,) for each of the four rounds."""
+"""Bytes of each client (K,) for each of the five rounds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +52,14 @@ def secure_sum(
 ) -> Outcome:
     """The sum of K clients' ``vectors`` (K, D) of unsigned words, without the server seeing any one of them.
 
-    The sum is modulo R, the modulus of the word. ``threshold``: how many clients must last to the end, and how many it
-    would take to unmask one of them, from 2 to K; by default the least that is more than half, see
-    :mod:`fedlib.protect.roles`. ``dropouts``: clients that fail before they speak in a round, such as
-    ``{"share": [0], "mask": [4, 5], "unmask": [2]}``; those of "unmask" are still in the sum.
+    The sum is modulo R, the modulus of the word. ``threshold`` t: how many clients must last to the end, above K/2 and
+    up to K; a server that lies needs 2t - K clients at its side to unmask one, so the default is the least t above two
+    thirds of K, see :mod:`fedlib.protect.thresholds`. ``dropouts``: clients that fail before they speak in a round,
+    such as ``{"share": [0], "mask": [4, 5], "unmask": [2]}``; those of "sign" and "unmask" are still in the sum.
 
-    Keys come from the operating system. With ``seed`` they follow from seed and ``round``, so that a simulation can be
-    repeated; real clients must never use that (:class:`~fedlib.protect.keys.SeededEntropy`).
+    Keys, those to sign with included, come from the operating system. With ``seed`` they follow from seed and
+    ``round``, so that a simulation can be repeated; real clients must never use that
+    (:class:`~fedlib.protect.keys.SeededEntropy`), and are registered once for many sums.
 
     ``exact`` adds the vectors up without any protocol: the same total, survivors, bytes and refusals, at the price of
     the addition, for simulations that are not about the protocol.
@@ -69,14 +71,13 @@ def secure_sum(
         raise InputError("exact=True runs no protocol, so there is no transcript: ask for one of the two.")
     check_vectors(vectors, exact)
     k = len(vectors)
-    threshold = k // 2 + 1 if threshold is None else threshold
+    threshold = default_threshold(k) if threshold is None else threshold
     check_threshold(threshold, k)
     speakers = attendance(k, dropouts or {})
     if exact:
         return _exact_sum(vectors, threshold, speakers)
     entropies = [os.urandom if seed is None else SeededEntropy(seed, round, number) for number in range(k)]
-    clients = [Client(number, threshold, entropy) for number, entropy in enumerate(entropies)]
-    return run_rounds(clients, Server(threshold), vectors, speakers, transcript=transcript)
+    return run_rounds(registered(threshold, entropies), Server(threshold), vectors, speakers, transcript=transcript)
 
 
 def check_vectors(vectors: Words, exact: bool) -> None:
@@ -106,7 +107,7 @@ def attendance(k: int, dropouts: Mapping[str, Collection[int]]) -> dict[str, lis
 def run_rounds(
     clients: list[Client], server: Server, vectors: Words, speakers: dict[str, list[int]], *, transcript: bool
 ) -> Outcome:
-    """The four rounds, as they would go over a network."""
+    """The five rounds, as they would go over a network."""
     up, down = ({name: np.zeros(len(clients), np.int64) for name in ROUNDS} for _ in range(2))
     seen: list[Message] = []
 
@@ -121,7 +122,7 @@ def run_rounds(
     roster = server.roster(advertised)
     down["advertise"][speakers["advertise"]] = sum(keys.size for keys in roster)
 
-    sealed: list[SealedShares] = [one for u in speakers["share"] for one in clients[u].share(roster)]
+    sealed = [one for u in speakers["share"] for one in clients[u].share(roster)]
     for one in sealed:
         sent("share", one, one.sender)
     boxes = server.route(sealed)
@@ -135,7 +136,13 @@ def run_rounds(
     request = server.request()
     down["mask"][speakers["mask"]] = request.size
 
-    revealed: list[Revealed] = [clients[u].unmask(request) for u in speakers["unmask"]]
+    signed = [clients[u].sign(request) for u in speakers["sign"]]
+    for signature in signed:
+        sent("sign", signature, signature.client)
+    agreement = server.agreement(signed)
+    down["sign"][speakers["sign"]] = sum(signature.size for signature in agreement)
+
+    revealed = [clients[u].unmask(agreement) for u in speakers["unmask"]]
     for answer in revealed:
         sent("unmask", answer, answer.client)
     return Outcome(server.total(revealed), request.survivors, up, down, tuple(seen))
@@ -157,12 +164,14 @@ def traffic(k: int, vector_bytes: int, speakers: dict[str, list[int]]) -> tuple[
         "advertise": KEYS_SIZE,
         "share": (advertised - 1) * SEALED_SIZE,
         "mask": CLIENT_BYTES + vector_bytes,
+        "sign": SIGNED_SIZE,
         "unmask": CLIENT_BYTES + sharers * (CLIENT_BYTES + SHARE_BYTES),
     }
     each_down = {
         "advertise": advertised * KEYS_SIZE,
         "share": (sharers - 1) * SEALED_SIZE,
         "mask": sharers * CLIENT_BYTES,
+        "sign": len(speakers["sign"]) * SIGNED_SIZE,
         "unmask": 0,
     }
     up, down = ({name: np.zeros(k, np.int64) for name in ROUNDS} for _ in range(2))

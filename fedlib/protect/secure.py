@@ -14,6 +14,7 @@ from fedlib.places import Place, Plan
 from fedlib.protect.packing import pack, unpack
 from fedlib.protect.quantize import Quantizer, check
 from fedlib.protect.secagg import MAX_COHORT, Outcome, secure_sum
+from fedlib.protect.thresholds import check_majority
 from fedlib.server.sums import SeparateUploads, Sums
 
 if TYPE_CHECKING:
@@ -33,15 +34,16 @@ class SecureAggregation(Place):
     r"""The server learns the sum of what the round's clients send, and nothing else of any one of them.
 
     Each client turns its whole update into whole numbers (:class:`~fedlib.protect.quantize.Quantizer` with ``clip``
-    and ``bits``), times its weight, adds the weight itself, and takes part in the four rounds of
+    and ``bits``), times its weight, adds the weight itself, and takes part in the five rounds of
     :func:`~fedlib.protect.secagg.secure_sum`; the server divides the sums. Rows of items a client did not touch are
     sent like all others, so the set of touched rows is hidden too. What other places send joins the vector.
 
-    ``threshold``: how many clients must last, by default the least that is more than half of those that send. Clients
-    that fail (:class:`~fedlib.run.faults.Faults`) are gone before the protocol begins; ``secure_sum`` has drop-outs
-    inside it. A simulation's check of uploads, refusals by ``broken`` and ``norm``, happens before the masks, where
-    a real server could see nothing: under this protection its figures are too kind. ``exact`` asks for the same sum
-    without the protocol, for simulations with many clients; the default refuses cohorts above
+    ``threshold``: how many clients must last, by default the least number above two thirds of those that send (the
+    reason is in :mod:`fedlib.protect.thresholds`); one that is given must be above half of the cohort. Clients that
+    fail (:class:`~fedlib.run.faults.Faults`) are gone before the protocol begins; ``secure_sum`` has drop-outs inside
+    it. A simulation's check of uploads, refusals by ``broken`` and ``norm``, happens before the masks, where a real
+    server could see nothing: under this protection its figures are too kind. ``exact`` asks for the same sum without
+    the protocol, for simulations with many clients; the default refuses cohorts above
     :data:`~fedlib.protect.secagg.MAX_COHORT`. Keys follow from the run's seed, so that a run can be repeated; real
     clients draw theirs from their operating system. "clipped" in the history counts numbers outside [-clip, clip].
 
@@ -55,8 +57,10 @@ class SecureAggregation(Place):
     exact: bool = False
 
     def plan(self, plan: Plan) -> dict[str, Tensor]:
-        """Room for the number of clipped values; InputError for a cohort the protocol would take too long for."""
+        """Room for the number of clipped values; InputError for too large a cohort, or too small a threshold."""
         check(Quantizer(self.clip, self.bits))
+        if self.threshold is not None:
+            check_majority(self.threshold, plan.cohort)
         if plan.cohort > MAX_COHORT and not self.exact:
             raise InputError(
                 f"Secure aggregation of {plan.cohort:g} clients is too large for the protocol in one process (at most "
@@ -83,7 +87,9 @@ class SecureAggregation(Place):
         highest = max((int(w.max()) for name, w in codes.items() if name.startswith("weight/")), default=1)
         largest = quantizer.largest * 2 ** highest.bit_length()
         vectors = pack(codes, n_max=sums.clients, largest=largest)
-        outcome = secure_sum(vectors, self.threshold, seed=sums.seed, round=sums.round, exact=self.exact)
+        # Where clients are drawn by coins, more may have come than was planned for.
+        threshold = self.threshold and max(self.threshold, sums.clients // 2 + 1)
+        outcome = secure_sum(vectors, threshold, seed=sums.seed, round=sums.round, exact=self.exact)
         totals = unpack(outcome.total, {name: tuple(value.shape[1:]) for name, value in codes.items()})
         for name, delta in sums.delta.items():
             weight = totals[f"weight/{name}"]
@@ -128,6 +134,6 @@ def protocol_bytes(outcome: Outcome, length: int, dtype: str) -> list[tuple[str,
     """What a client sends in each of the protocol's rounds, as rows of the ledger."""
     shapes = {"mask": (f"({length},)", dtype)}
     return [
-        (f"secure aggregation: {name}", *shapes.get(name, ("keys and shares", "bytes")), float(sizes.mean()))
+        (f"secure aggregation: {name}", *shapes.get(name, ("keys, shares, signatures", "bytes")), float(sizes.mean()))
         for name, sizes in outcome.up.items()
     ]

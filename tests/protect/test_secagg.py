@@ -17,12 +17,13 @@ from fedlib import InputError, rng
 from fedlib.errors import TooFewClients
 from fedlib.protect import keys
 from fedlib.protect.keys import KeyPair, Masks, SeededEntropy
-from fedlib.protect.messages import Keys, Masked, Message, Revealed, SealedShares, UnmaskRequest
+from fedlib.protect.messages import Keys, Masked, Message, Revealed, SealedShares, Signed, UnmaskRequest
 from fedlib.protect.packing import pack, unpack
 from fedlib.protect.quantize import Quantizer, Words
-from fedlib.protect.roles import Client, Server
+from fedlib.protect.roles import Client, Server, registered
 from fedlib.protect.secagg import MAX_COHORT, Outcome, secure_sum
 from fedlib.protect.shamir import Share, combine
+from fedlib.protect.signatures import KEYS, LIST, statement
 
 WORDS = (np.uint8, np.uint16, np.uint32, np.uint64)
 
@@ -34,19 +35,25 @@ def some_words(k: int, d: int, dtype: type = np.uint32, seed: int = 0) -> Words:
 
 @dataclass
 class Stage:
-    """The roles after round 2: who shared, who masked, and the list the server asks with."""
+    """The roles after round 2: who shared, who masked, and the list the server tells."""
 
     clients: list[Client]
     server: Server
     masked: dict[int, Masked]
     request: UnmaskRequest
 
+    def answers(self) -> list[Revealed]:
+        """Rounds 3 and 4 with all survivors."""
+        left = [self.clients[number] for number in self.request.survivors]
+        agreement = self.server.agreement([client.sign(self.request) for client in left])
+        return [client.unmask(agreement) for client in left]
+
 
 def after_masking(
     vectors: Words, threshold: int, not_sharing: Collection[int] = (), not_masking: Collection[int] = ()
 ) -> Stage:
     """Rounds 0 to 2; all that share make a masked vector, those ``not_masking`` too late for the server."""
-    clients = [Client(number, threshold, SeededEntropy(5, 0, number)) for number in range(len(vectors))]
+    clients = registered(threshold, [SeededEntropy(5, 0, number) for number in range(len(vectors))])
     server = Server(threshold)
     roster = server.roster([client.advertise() for client in clients])
     sharing = [client for client in clients if client.number not in not_sharing]
@@ -78,13 +85,13 @@ def under(mask_seeds: list[tuple[int, bytes]], vector: Words) -> Words:
 
 @st.composite
 def rounds(draw: st.DrawFn) -> tuple[int, int, dict[str, list[int]]]:
-    """K, a threshold, and up to 40 % of those left dropping out before each round."""
-    k = draw(st.integers(2, 9))
+    """K, a threshold above K/2, and up to 20 % of those left dropping out before each round."""
+    k = draw(st.integers(2, 12))
     left, dropouts = list(range(k)), {}
-    for step in ("share", "mask", "unmask"):
-        gone = draw(st.lists(st.sampled_from(left), unique=True, max_size=int(0.4 * len(left))))
+    for step in ("share", "mask", "sign", "unmask"):
+        gone = draw(st.lists(st.sampled_from(left), unique=True, max_size=int(0.2 * len(left))))
         dropouts[step], left = gone, [number for number in left if number not in gone]
-    return k, draw(st.integers(2, k)), dropouts
+    return k, draw(st.integers(k // 2 + 1, k)), dropouts
 
 
 @settings(deadline=None)
@@ -94,7 +101,7 @@ def test_the_secure_sum_is_the_sum(case: tuple[int, int, dict[str, list[int]]], 
     k, threshold, dropouts = case
     vectors = some_words(k, d, dtype)
     survivors = [u for u in range(k) if u not in dropouts["share"] + dropouts["mask"]]
-    if len(survivors) - len(dropouts["unmask"]) < threshold:
+    if len(survivors) - len(dropouts["sign"] + dropouts["unmask"]) < threshold:
         for exact in (False, True):
             with pytest.raises(TooFewClients, match=f"and {threshold} are needed"):
                 secure_sum(vectors, threshold, dropouts=dropouts, exact=exact)
@@ -110,11 +117,15 @@ def test_the_secure_sum_is_the_sum(case: tuple[int, int, dict[str, list[int]]], 
         assert {name: sent.tolist() for name, sent in ours.items()} == {n: sent.tolist() for n, sent in theirs.items()}
 
 
-def test_forty_percent_dropping_out_at_each_step_of_a_larger_cohort() -> None:
-    vectors = some_words(30, 100)
-    dropouts = {"share": range(12), "mask": range(12, 19), "unmask": range(19, 23)}
-    outcome = secure_sum(vectors, 7, dropouts=dropouts)
-    assert (outcome.total == vectors[19:].sum(0, dtype=np.uint32)).all()
+@pytest.mark.parametrize(("threshold", "needed"), [(None, 21), (16, 16)])
+def test_a_larger_cohort_may_shrink_to_the_threshold_and_no_further(threshold: int | None, needed: int) -> None:
+    """By default 21 of 30 are needed, the least number above two thirds."""
+    vectors, spare = some_words(30, 100), 30 - needed
+    dropouts = {"share": range(spare - 5), "mask": range(spare - 5, spare - 2), "sign": [spare - 2]}
+    outcome = secure_sum(vectors, threshold, dropouts=dropouts | {"unmask": [spare - 1]})
+    assert (outcome.total == vectors[spare - 2 :].sum(0, dtype=np.uint32)).all()
+    with pytest.raises(TooFewClients, match=f"and {needed} are needed"):
+        secure_sum(vectors, threshold, dropouts=dropouts | {"unmask": [spare - 1, spare]})
 
 
 @pytest.mark.parametrize("value", [0, 2**32 - 1, 12345])
@@ -122,8 +133,8 @@ def test_masked_vectors_are_uniform_whatever_they_hide(value: int) -> None:
     """Before unmasking, and still after the own masks have been taken off, as the server can in the end."""
     vectors = np.full((3, 50_000), value, np.uint32)
     assert not is_uniform(vectors[0])
-    outcome = secure_sum(vectors, 2, seed=1, transcript=True)
-    seeds = revealed_secrets(outcome, 2)
+    outcome = secure_sum(vectors, seed=1, transcript=True)
+    seeds = revealed_secrets(outcome, 3)
     for message in outcome.seen:
         if isinstance(message, Masked):
             assert is_uniform(message.vector)
@@ -138,7 +149,7 @@ def test_a_late_vector_stays_masked() -> None:
     vectors = np.full((4, 50_000), 7, np.uint32)
     stage = after_masking(vectors, 3, not_masking=[3])
     assert stage.request == UnmaskRequest((0, 1, 2), (3,))
-    answers = [stage.clients[number].unmask(stage.request) for number in (0, 1, 2)]
+    answers = stage.answers()
     pair = KeyPair(combine([Share(answer.client + 1, answer.mask_keys[3]) for answer in answers], 3))
     of_pairs = [(1, pair.agree(stage.clients[v]._masking.public, "mask")) for v in (0, 1, 2)]  # v < 3: was subtracted
     left = under(of_pairs, stage.masked[3].vector)
@@ -189,19 +200,22 @@ def test_masks_have_the_room_that_older_keystreams_ask_for(monkeypatch: pytest.M
 def contents(message: Message) -> Iterator[bytes]:
     """Everything in a message that could carry a secret."""
     if isinstance(message, Keys):
-        yield from (message.sealing, message.masking)
+        yield from (message.sealing, message.masking, message.signature)
     elif isinstance(message, SealedShares):
         yield message.box
     elif isinstance(message, Masked):
         yield message.vector.tobytes()
+    elif isinstance(message, Signed):
+        yield message.signature
     elif isinstance(message, Revealed):
         yield from (y.to_bytes(33, "little") for shares in (message.seeds, message.mask_keys) for y in shares.values())
 
 
 def drawn(seed: int, number: int) -> list[bytes]:
-    """The secrets a client draws: to seal with, to agree on masks with, and its own mask's seed."""
+    """The secrets a client draws: to seal with, for masks with peers, its own mask's seed, and (first) to sign with."""
     entropy = SeededEntropy(seed, 0, number)
-    return [entropy(32) for _ in range(3)]
+    signing, *others = [entropy(32) for _ in range(4)]
+    return [*others, signing]
 
 
 def revealed_secrets(outcome: Outcome, threshold: int) -> dict[int, bytes]:
@@ -216,19 +230,20 @@ def revealed_secrets(outcome: Outcome, threshold: int) -> dict[int, bytes]:
 
 def test_what_the_server_saw() -> None:
     """No vector, and no secret but in shares: the survivors' seeds, and the mask key of the client that dropped out."""
-    vectors, dropouts = some_words(6, 8), {"share": [5], "mask": [1], "unmask": [2]}
-    outcome = secure_sum(vectors, 3, dropouts=dropouts, seed=9, transcript=True)
+    vectors, dropouts = some_words(9, 8), {"share": [5], "mask": [1], "sign": [6], "unmask": [2]}
+    outcome = secure_sum(vectors, 5, dropouts=dropouts, seed=9, transcript=True)
     everything = b"|".join(content for message in outcome.seen for content in contents(message))
     for number, vector in enumerate(vectors):
         secrets = drawn(9, number)
         assert not any(secret in everything for secret in (vector.tobytes(), *secrets))
         assert KeyPair(secrets[1]).public in everything
-    for kind, count in ((Keys, 6), (SealedShares, 5 * 5), (Masked, 4), (Revealed, 3)):
+    for kind, count in ((Keys, 9), (SealedShares, 8 * 8), (Masked, 7), (Signed, 6), (Revealed, 5)):
         assert sum(isinstance(message, kind) for message in outcome.seen) == count
     for message in outcome.seen:
         if isinstance(message, Revealed):
-            assert (set(message.seeds), set(message.mask_keys)) == ({0, 2, 3, 4}, {1})
-    assert revealed_secrets(outcome, 3) == {number: drawn(9, number)[1 if number == 1 else 2] for number in range(5)}
+            assert (set(message.seeds), set(message.mask_keys)) == ({0, 2, 3, 4, 6, 7, 8}, {1})
+    expected = {number: drawn(9, number)[1 if number == 1 else 2] for number in range(9) if number != 5}
+    assert revealed_secrets(outcome, 5) == expected
     assert sum(message.size for message in outcome.seen) == sum(int(sent.sum()) for sent in outcome.up.values())
     assert all(type(message).__name__ in repr(message) for message in outcome.seen)
 
@@ -247,18 +262,25 @@ def test_what_the_server_saw() -> None:
 def test_a_list_that_could_unmask_somebody_is_refused(
     survivors: tuple[int, ...], dropped: tuple[int, ...], says: str
 ) -> None:
-    client = after_masking(some_words(4, 5), 3).clients[0]
+    """Neither signed nor answered, even if all others have signed it."""
+    stage = after_masking(some_words(4, 5), 3)
+    request = UnmaskRequest(survivors, dropped)
     with pytest.raises(InputError, match=says):
-        client.unmask(UnmaskRequest(survivors, dropped))
-    assert client.unmask(UnmaskRequest((0, 1, 2), (3,))).mask_keys.keys() == {3}
+        stage.clients[0].sign(request)
+    told = statement(stage.clients[0]._roster, request)
+    others = [Signed(number, stage.clients[number].signer.sign(LIST, told)) for number in range(4)]
+    with pytest.raises(InputError, match="has refused the list"):
+        stage.clients[0].unmask(others)
 
 
-def test_a_client_answers_one_list_only() -> None:
-    client = after_masking(some_words(4, 5), 3).clients[0]
-    first = client.unmask(UnmaskRequest((0, 1, 2), (3,)))
-    with pytest.raises(InputError, match="has answered another list"):
-        client.unmask(UnmaskRequest((0, 1, 3), (2,)))
-    assert client.unmask(UnmaskRequest((0, 1, 2), (3,))) == first
+def test_a_client_signs_one_list_only_and_answers_it_again() -> None:
+    stage = after_masking(some_words(4, 5), 3)
+    client, agreement = stage.clients[0], [one.sign(UnmaskRequest((0, 1, 2), (3,))) for one in stage.clients[:3]]
+    with pytest.raises(InputError, match="round sign out of turn"):
+        client.sign(UnmaskRequest((0, 1, 3), (2,)))
+    first = client.unmask(agreement)
+    assert (first.seeds.keys(), first.mask_keys.keys()) == ({0, 1, 2}, {3})
+    assert client.unmask(agreement) == first
 
 
 def test_every_round_comes_once_and_in_order() -> None:
@@ -266,13 +288,19 @@ def test_every_round_comes_once_and_in_order() -> None:
     for again in (client.advertise, lambda: client.share(()), lambda: client.mask(some_words(1, 5)[0], ())):
         with pytest.raises(InputError, match="out of turn"):
             again()
-    with pytest.raises(InputError, match="round unmask out of turn"):
-        Client(0, 2).unmask(UnmaskRequest((0, 1), ()))
+    for early in (lambda: client.unmask(()), lambda: new_clients(2, 2)[0].sign(UnmaskRequest((0, 1), ()))):
+        with pytest.raises(InputError, match=r"round (sign|unmask) out of turn"):
+            early()
+
+
+def new_clients(k: int, threshold: int) -> list[Client]:
+    """Clients who know each other's signing keys and have said nothing yet."""
+    return registered(threshold, [SeededEntropy(6, 0, number) for number in range(k)])
 
 
 def sealed_for_two() -> tuple[list[Client], list[SealedShares]]:
     """Three clients and all boxes they sealed."""
-    clients = [Client(number, 2) for number in range(3)]
+    clients = new_clients(3, 2)
     roster = Server(2).roster([client.advertise() for client in clients])
     return clients, [one for client in clients for one in client.share(roster)]
 
@@ -293,26 +321,45 @@ def test_a_box_that_is_not_as_it_was_sealed_is_refused(what: str) -> None:
 
 
 def test_a_list_of_keys_that_was_altered_is_refused() -> None:
-    own, other, third = Client(0, 2, SeededEntropy(0, 0, 0)), Client(1, 2).advertise(), Client(2, 2).advertise()
-    mine = own.advertise()
+    mine, other, third = (client.advertise() for client in new_clients(3, 2))
     for roster in (
         [other, third],
         [replace(mine, masking=bytes(32)), other, third],
         [mine, other, replace(third, client=1)],
         [mine, other, replace(third, masking=other.masking)],
     ):
-        client = Client(0, 2, SeededEntropy(0, 0, 0))
+        client = new_clients(3, 2)[0]
         client.advertise()
         with pytest.raises(InputError, match="key repeated in the list, or its own altered"):
             client.share(roster)
+
+
+def test_a_key_that_is_no_point_is_refused_even_if_it_is_signed() -> None:
+    clients = new_clients(3, 2)
+    mine, other, third = (client.advertise() for client in clients)
+    useless = replace(other, sealing=bytes(32))
+    signed = replace(useless, signature=clients[1].signer.sign(KEYS, useless.content))
     with pytest.raises(InputError, match="no point to agree on"):
-        own.share([mine, replace(other, sealing=bytes(32))])
+        clients[0].share([mine, signed, third])
 
 
-def test_a_client_refuses_a_threshold_of_one() -> None:
-    client = Client(0, 1)
-    with pytest.raises(InputError, match="threshold must be from 2"):
-        client.share([client.advertise(), Client(1, 1).advertise()])
+def test_a_client_that_the_server_made_up_is_refused() -> None:
+    """One that nobody has registered, and keys of the server's own in the place of a registered client's."""
+    stranger, swapped = new_clients(4, 2)[3].advertise(), new_clients(3, 2)[2].advertise()
+    forged = replace(swapped, sealing=KeyPair(bytes(31) + b"1").public)
+    for wrong, number in ((stranger, 3), (forged, 2), (replace(stranger, client=2), 2)):
+        client, other = new_clients(3, 2)[:2]
+        roster = [client.advertise(), other.advertise(), wrong]
+        with pytest.raises(InputError, match=f"as client {number}'s, which are not signed by a registered client"):
+            client.share(roster)
+
+
+@pytest.mark.parametrize(("threshold", "says"), [(1, "threshold must be from 2"), (2, "not above half of 4 clients")])
+def test_a_client_refuses_a_threshold_of_one_or_of_half(threshold: int, says: str) -> None:
+    clients = new_clients(4, threshold)
+    roster = [client.advertise() for client in clients]
+    with pytest.raises(InputError, match=says):
+        clients[0].share(roster)
 
 
 def test_a_client_masks_unsigned_words_only() -> None:
@@ -351,7 +398,7 @@ def test_the_server_notices_what_does_not_fit() -> None:
 def test_the_server_notices_wrong_answers() -> None:
     """A mask key is checked against the advertised one, even where there is no share to spare."""
     stage = after_masking(some_words(4, 5), 3, not_masking=[3])
-    first, *others = [stage.clients[number].unmask(stage.request) for number in (0, 1, 2)]
+    first, *others = stage.answers()
     with pytest.raises(InputError, match="other secrets than it was asked for"):
         stage.server.total([replace(first, mask_keys={}), *others])
     with pytest.raises(InputError, match="key of client 3 is not the one it advertised"):
@@ -359,7 +406,7 @@ def test_the_server_notices_wrong_answers() -> None:
     assert (stage.server.total([first, *others]) == some_words(4, 5)[:3].sum(0, dtype=np.uint32)).all()
 
 
-@pytest.mark.parametrize(("step", "left"), [("share", 2), ("mask", 2), ("unmask", 2)])
+@pytest.mark.parametrize(("step", "left"), [("share", 2), ("mask", 2), ("sign", 2), ("unmask", 2)])
 def test_below_the_threshold_the_round_fails(step: str, left: int) -> None:
     with pytest.raises(TooFewClients, match=f"Only {left} clients are left after round {step}, and 3 are needed"):
         secure_sum(some_words(5, 4), 3, dropouts={step: range(left, 5)})
@@ -378,6 +425,8 @@ def test_sharing_among_too_few_is_no_unmasking() -> None:
         (1, None, {"exact": True}, "a sum over one client is its vector"),
         (3, 1, {}, "must be from 2 to the number of clients"),
         (3, 4, {}, "must be from 2 to the number of clients"),
+        (30, 15, {}, "15 is not above half of 30 clients"),
+        (30, 15, {"exact": True}, "15 is not above half of 30 clients"),
         (MAX_COHORT + 1, None, {}, "exact=True"),
         (3, 2, {"dropouts": {"advertise": [0]}}, 'not before "advertise"'),
         (3, 2, {"dropouts": {"mask": [3]}}, "only 0 to 2"),
@@ -407,9 +456,7 @@ def test_a_weighted_mean_of_updates_in_secret() -> None:
     weight, grid = torch.tensor([4, 1, 9, 2, 2, 30, 5]), Quantizer(5.0, 16)
     encoded = {name: grid.encode(value, rng.key(3, name), torch.arange(7), weight) for name, value in updates.items()}
     codes = {name: one.codes for name, one in encoded.items()} | {"weight": weight}
-    outcome: Outcome = secure_sum(
-        pack(codes, n_max=7, largest=30 * grid.largest), dropouts={"share": [1], "mask": [5], "unmask": [0]}
-    )
+    outcome: Outcome = secure_sum(pack(codes, n_max=7, largest=30 * grid.largest), dropouts={"share": [1], "mask": [5]})
     total = unpack(outcome.total, {"table": (5, 4), "bias": (), "weight": ()})
     left = list(outcome.survivors)
     assert (left, int(total["weight"])) == ([0, 2, 3, 4, 6], 22)

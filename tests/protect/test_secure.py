@@ -43,7 +43,9 @@ def test_the_fast_path_has_to_be_named_and_gives_the_same_bits() -> None:
 def test_the_ledger_lists_what_really_leaves() -> None:
     ledger = federate(small_split(), FedMF(4), protect=SecureAggregation(), **HOW | {"rounds": 1}).ledger
     up = ledger[ledger["direction"] == "up"]
-    assert up["tensor"].str.startswith("secure aggregation: ").all() and len(up) == 4
+    assert up["tensor"].str.startswith("secure aggregation: ").all() and len(up) == 5
+    signature = up[up["tensor"] == "secure aggregation: sign"].iloc[0]
+    assert (signature["shape"], signature["bytes_per_client"]) == ("keys, shares, signatures", 4 + 64)
     vector = up[up["tensor"] == "secure aggregation: mask"].iloc[0]
     assert vector["shape"] == f"({40 * 4 + 1},)" and vector["bytes_per_client"] >= (40 * 4 + 1) * 4
 
@@ -87,6 +89,19 @@ def test_two_clients_touching_different_rows_send_vectors_that_look_alike(monkey
     monkeypatch.setattr(secure, "secure_sum", spy)
     federate(small_split(), FedMF(4), protect=SecureAggregation(), **HOW | {"rounds": 1})
     assert seen[0].shape == (13, 40 * 4 + 1)
+
+
+def test_a_threshold_of_half_of_the_cohort_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(InputError, match="A threshold of 6 is not above half of 13 clients"):
+        federate(small_split(), FedMF(4), protect=SecureAggregation(threshold=6), **HOW)
+
+
+def test_more_clients_than_were_planned_for_raise_the_threshold() -> None:
+    """Coins choose 6.5 of 13 clients on average, and sometimes 8: then 4 would be half of them."""
+    how = HOW | {"rounds": 8, "clients_per_round": 0.5, "sampling": "poisson"}
+    run = federate(small_split(), FedMF(4), protect=SecureAggregation(threshold=4), **how)
+    assert run.history["clients"].max() >= 8
+    assert run.history["skipped"].tolist() == (run.history["clients"] < 4).tolist()
 
 
 def test_a_round_below_the_threshold_is_skipped_and_says_so() -> None:
