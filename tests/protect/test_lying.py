@@ -95,7 +95,7 @@ def told_two_stories(n: int, threshold: int, helpers: int) -> Words:
 
 
 def told_a_story_each(n: int, threshold: int, size: int) -> Words:
-    """The sum over the last ``size`` clients, without a helper: to each client, others of the first are said to be gone.
+    """The sum over the last ``size`` clients, without a helper: each client is told that some of the first are gone.
 
     They are those of whom it has been said the least often.
     """

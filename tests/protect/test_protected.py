@@ -16,7 +16,7 @@ import torch
 from fedlib import InputError, SecureAggregation, federate
 from fedlib.data.interactions import Split
 from fedlib.protect import secagg, secure
-from fedlib.protect.messages import Keys, Masked, Message, Revealed, SealedShares
+from fedlib.protect.messages import ROUNDS, Keys, Masked, Message, Revealed, SealedShares, Signed
 from fedlib.protect.roles import Server
 from tests.backbones.test_contract import BACKBONES, checkerboard
 from tests.small import BEFORE_TRAINING, refuses
@@ -38,6 +38,10 @@ class Listening(Server):
     def add(self, masked: Masked) -> None:
         self.got.append(masked)
         super().add(masked)
+
+    def agreement(self, signed: Iterable[Signed]) -> tuple[Signed, ...]:
+        self.got += (messages := [*signed])
+        return super().agreement(messages)
 
     def total(self, revealed: Iterable[Revealed]) -> np.ndarray:
         self.got += (messages := [*revealed])
@@ -92,8 +96,8 @@ def test_the_server_gets_keys_boxes_and_vectors_that_say_nothing_of_their_client
 
     # And the ledger lists every byte of it.
     up = run.ledger[(run.ledger["direction"] == "up") & ~run.ledger["tensor"].str.startswith("third party")]
-    for kind_of, name in ((Keys, "advertise"), (SealedShares, "share"), (Masked, "mask"), (Revealed, "unmask")):
+    for kind_of, name in zip((Keys, SealedShares, Masked, Signed, Revealed), ROUNDS, strict=True):
         listed = up[up["tensor"] == f"secure aggregation: {name}"]["bytes"].sum()
         assert listed == sum(message.size for message in got if isinstance(message, kind_of))
-    assert len(up) == 4
-    assert all(isinstance(message, Keys | SealedShares | Masked | Revealed) for message in got)
+    assert len(up) == len(ROUNDS)
+    assert all(isinstance(message, Keys | SealedShares | Masked | Signed | Revealed) for message in got)
