@@ -38,7 +38,7 @@ def masks_alone(vectors: Words) -> float:
 
 
 def secure_sums(k: int = 100, d: int = 54_000) -> list[Row]:
-    """All clients to the end, and ten of a hundred failing before each of the last three rounds."""
+    """All clients to the end, and ten of a hundred failing before each of three rounds."""
     vectors, tenth, rows = codes(k, d), k // 10, []
     plain = seconds(lambda: vectors.sum(0, dtype=vectors.dtype), 20)[1]
     dropouts = {name: range(i * tenth, (i + 1) * tenth) for i, name in enumerate(("share", "mask", "unmask"))}
