@@ -591,18 +591,19 @@ def less(name, other):
     return "" if name == other else f"{gap.mean_difference:+.3f} {ends}"
 
 
+# %%
 table = {}
 for name, found in LINES.items():
     hr = [r["metrics"]["HR@10"] for r in found]
     centre, spread = mean_and_spread(hr)
     bound = found[0].get("protect", {}).get("clip", "")
     table[name] = {"HR@10": centre, "spread": spread, "seeds": len(found)}
-    table[name] |= {"clip": bound, "less FedMF's": less(name, "FedMF, nothing")}
+    table[name]["clip"] = bound
+    table[name]["less FedMF's"] = less(name, "FedMF, nothing")
     table[name]["less popularity's"] = less(name, "popularity")
 results = pd.DataFrame.from_dict(table, orient="index")
 
 
-# %%
 def short(x):
     return f"{x:.3f}".replace("nan", "") if isinstance(x, float) else x
 
@@ -815,8 +816,8 @@ def may_drop_and_must_lie(clients, t):
     return None  # your code
 
 
-yours = [may_drop_and_must_lie(20, t) for t in (11, 14)]
-book.check(yours, [[9, 2], [6, 8]])
+book.check(may_drop_and_must_lie(20, 11), [9, 2])
+book.check(may_drop_and_must_lie(20, 14), [6, 8])
 
 # %% [markdown]
 # :::{solution-start} ex-ch16-threshold
@@ -833,8 +834,8 @@ def may_drop_and_must_lie(clients, t):
     return [clients - t, 2 * t - clients]
 
 
-yours = [may_drop_and_must_lie(20, t) for t in (11, 14)]
-book.check(yours, [[9, 2], [6, 8]])
+book.check(may_drop_and_must_lie(20, 11), [9, 2])
+book.check(may_drop_and_must_lie(20, 14), [6, 8])
 
 # %% [markdown]
 # :::{solution-end}

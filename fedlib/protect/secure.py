@@ -132,8 +132,6 @@ def numbers(values: Tensor) -> Tensor:
 
 def protocol_bytes(outcome: Outcome, length: int, dtype: str) -> list[tuple[str, str, str, float]]:
     """What a client sends in each of the protocol's rounds, as rows of the ledger."""
-    shapes = {"mask": (f"({length},)", dtype)}
-    return [
-        (f"secure aggregation: {name}", *shapes.get(name, ("keys, shares, signatures", "bytes")), float(sizes.mean()))
-        for name, sizes in outcome.up.items()
-    ]
+    told = {"advertise": "keys, signed", "share": "sealed shares", "sign": "a signature", "unmask": "shares"}
+    shapes = {name: (what, "bytes") for name, what in told.items()} | {"mask": (f"({length},)", dtype)}
+    return [(f"secure aggregation: {name}", *shapes[name], float(sizes.mean())) for name, sizes in outcome.up.items()]

@@ -45,7 +45,7 @@ def test_the_ledger_lists_what_really_leaves() -> None:
     up = ledger[ledger["direction"] == "up"]
     assert up["tensor"].str.startswith("secure aggregation: ").all() and len(up) == 5
     signature = up[up["tensor"] == "secure aggregation: sign"].iloc[0]
-    assert (signature["shape"], signature["bytes_per_client"]) == ("keys, shares, signatures", 4 + 64)
+    assert (signature["shape"], signature["bytes_per_client"]) == ("a signature", 4 + 64)
     vector = up[up["tensor"] == "secure aggregation: mask"].iloc[0]
     assert vector["shape"] == f"({40 * 4 + 1},)" and vector["bytes_per_client"] >= (40 * 4 + 1) * 4
 
