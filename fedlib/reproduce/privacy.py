@@ -4,8 +4,8 @@ One setting, that of the leaderboard's first part: leave-one-out against 99 samp
 that a client has not trained on, all clients in each of 100 rounds, and the learning rates that were chosen for the run
 without protection. What a protection has to choose beside its :math:`\epsilon`, the bound on an update, is a cell each:
 whoever reads the rows takes the one that is best on *validation* items, and sees the others. The bounds of each
-:math:`\epsilon` reach beyond the best one on both sides. What a choice on the users' own items tells about them is not in
-:math:`\epsilon` (Papernot and Steinke, ICLR 2022).
+:math:`\epsilon` reach beyond the best one on both sides. What a choice on the users' own items tells about them is not
+in :math:`\epsilon` (Papernot and Steinke, ICLR 2022).
 
 Local differential privacy is stated for each number in each round, with pseudo-interacted items as FedPerGNN has them.
 Plain noise has no guarantee; its variances are those of the uploaded differences. FedMR's Table 4 adds a variance of .1
