@@ -136,10 +136,9 @@ def run_rounds(
     request = server.request()
     down["mask"][speakers["mask"]] = request.size
 
-    signed = [clients[u].sign(request) for u in speakers["sign"]]
-    for signature in signed:
+    agreement = server.agreement([clients[u].sign(request) for u in speakers["sign"]])
+    for signature in agreement:
         sent("sign", signature, signature.client)
-    agreement = server.agreement(signed)
     down["sign"][speakers["sign"]] = sum(signature.size for signature in agreement)
 
     revealed = [clients[u].unmask(agreement) for u in speakers["unmask"]]
