@@ -74,7 +74,7 @@ def test_a_circle_is_found() -> None:
 
 def test_the_ground_imports_nobody() -> None:
     arrows = graph()
-    for name in ("shapes", "scatter", "rng", "errors", "choices", "files"):
+    for name in ("shapes", "scatter", "rng", "errors", "choices", "files", "threads"):
         assert arrows[f"fedlib.{name}"] == set()
 
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-
-import torch
 
 from fedlib.centralized import evaluate
 from fedlib.commands.build import Experiment, build, read_split
@@ -20,6 +16,7 @@ from fedlib.data.interactions import Split
 from fedlib.evaluation.metrics import Ranking
 from fedlib.federation import federate
 from fedlib.run.result import Result
+from fedlib.threads import threads
 
 
 def run(options: RunOptions) -> None:
@@ -78,14 +75,3 @@ def centralised(options: RunOptions, split: Split, began: float) -> tuple[dict[s
     seconds = Seconds(prepared, [], [total - prepared], total)
     metrics, valid_metrics = test.metrics(options.ks), valid.metrics(options.ks)
     return make_report(options, split, config, seconds, metrics, valid_metrics, [], [], "cpu"), test
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Compute with so many threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

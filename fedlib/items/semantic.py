@@ -15,8 +15,9 @@ from fedlib.items.autoencoder import Weights, decode, encode, pretrain, reconstr
 from fedlib.items.cache import Encoder, cached, digest, encoded
 from fedlib.items.table import ItemTable
 from fedlib.items.texts.catalogue import item_texts
+from fedlib.threads import threads
 
-FORM = "encoder, decoder, losses and codes"  # what a kept autoencoder is made of; another form is another file
+FORM = "encoder, decoder, losses and codes, on one thread"  # a kept autoencoder; another form is another file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,7 +63,8 @@ class SemanticSpace:
             parts |= {f"decoder/{name}": w for name, w in decoder.items()}
             return parts | {"losses": losses, "codes": encode(weights, x)}
 
-        kept = cached("autoencoders", digest([FORM, trained], x), train)
+        with threads(1):  # whatever the process has, so that codes are the same for all that run on a processor
+            kept = cached("autoencoders", digest([FORM, trained], x), train)
         weights, decoder = (
             {name.partition("/")[2]: w for name, w in kept.items() if name.startswith(half)}
             for half in ("encoder/", "decoder/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,7 @@ import torch
 from fedlib import FedMF, FedNCF, FedRAP, InputError, LocalTraining, SemanticSpace, SemanticTable, federate
 from fedlib.items import item_texts
 from fedlib.items.autoencoder import align, encode
+from fedlib.threads import threads
 from tests.items.tiny import Hashed, shop, space
 
 
@@ -51,6 +54,21 @@ def test_a_space_is_made_once(cache: Path) -> None:
     kinds = {kind: len(list((cache / kind).glob("*.safetensors"))) for kind in ("encoded", "autoencoders")}
     assert kinds == {"encoded": 1, "autoencoders": 1}
     assert len({repr(first), repr(space(data, steps=4)), repr(space(data, d=5))}) == 3
+
+
+def test_codes_do_not_depend_on_the_threads_of_the_process(cache: Path) -> None:
+    """A loss over 40 x 3,840 numbers is summed in parts, one a thread, where it may be."""
+
+    class Wide(Hashed):
+        def encode(self, texts: Sequence[str]) -> torch.Tensor:
+            return torch.randn(len(texts), 96, generator=torch.Generator().manual_seed(3)).repeat(1, 40)
+
+    made = []
+    for number in (1, 3):
+        with threads(number):
+            made.append(space(shop(), encoder=Wide(), steps=20))
+        shutil.rmtree(cache)
+    assert torch.equal(made[0].codes, made[1].codes) and torch.equal(made[0].losses, made[1].losses)
 
 
 def test_what_a_result_says_about_it() -> None:
