@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import product, starmap
 from pathlib import Path
@@ -13,12 +14,13 @@ from fedlib.commands.files import locked, write_json
 from fedlib.commands.options import GROWTH, TuneOptions
 from fedlib.commands.parsers import numbers
 from fedlib.commands.rates import SETTINGS, setting
-from fedlib.commands.run import threads, train
+from fedlib.commands.run import train
 from fedlib.errors import DivergedError, InputError
 from fedlib.places import Place
 from fedlib.run.identity import identity
 from fedlib.run.rates import Row, as_row, rates_in
 from fedlib.shapes import Rates
+from fedlib.threads import threads
 
 
 def tune(options: TuneOptions) -> None:
@@ -33,11 +35,11 @@ def tune(options: TuneOptions) -> None:
 
 
 def search(options: TuneOptions, lrs: list[float], items: list[float] | None, protect: Place | None = None) -> Row:
-    """Try the grid and, while its largest value is the best, the next higher one; returns the finished row."""
+    """Try all of the grid and, while an end of it is the best, one more value beyond it; returns the finished row."""
     made = replace(build(options), protect=protect)
     every = options.evaluate_every if options.best else options.rounds
     made = replace(made, how=made.how | {"evaluate_every": every})
-    bound, bound_items = GROWTH * lrs[-1], GROWTH * items[-1] if items else 0.0
+    bounds, bounds_items = limits(lrs), limits(items or lrs)
     key = setting(options, made.split, made.backbone)
     row = start(options.table, key if protect is None else key | {"protect": identity(protect)})
     while True:
@@ -47,7 +49,7 @@ def search(options: TuneOptions, lrs: list[float], items: list[float] | None, pr
                 row["grid"].append(as_row(trial.rates) | {"valid": try_one(trial, options.metric)})
                 save(options.table, row)
         best = choice(row["grid"])
-        grown = grow(lrs, best["lr"], bound), items and grow(items, best["lr_items"], bound_items)
+        grown = grow(lrs, best["lr"], bounds), items and grow(items, best["lr_items"], bounds_items)
         if grown == (lrs, items):
             if not best.items() <= row.items():  # a search that was finished before leaves the table as it is
                 row |= best
@@ -72,16 +74,34 @@ def choice(grid: list[Row]) -> Row:
     return max(sorted(finished, key=lambda tried: (tried["lr"], tried["lr_items"])), key=lambda tried: tried["valid"])
 
 
-def grow(values: list[float], best: float, bound: float) -> list[float]:
-    """``values`` and, where none is above the best, one more, half a decade up, unless it is above the bound.
+def limits(values: list[float]) -> tuple[float, float]:
+    """How far a grid may grow on either side."""
+    return values[0] / GROWTH, values[-1] * GROWTH
 
-    The best may lie above all ``values`` if an earlier tuning had gone further.
 
-    >>> grow([0.1, 1.0], 1.0, 1000.0), grow([0.1, 1.0], 0.1, 1000.0), grow([0.1, 1.0], 1.0, 2.0)
-    ([0.1, 1.0, 3.2], [0.1, 1.0], [0.1, 1.0])
+def grow(values: list[float], best: float, bounds: tuple[float, float]) -> list[float]:
+    """``values`` and, where the best is the first or last of them, the next third of a decade beyond it.
+
+    Not beyond the ``bounds``. The best may lie outside all ``values`` if an earlier tuning had gone further.
+
+    >>> grow([0.1, 1.0], 1.0, (0.001, 1000.0)), grow([0.1, 0.22, 1.0], 0.22, (0.001, 1000.0))
+    ([0.1, 1.0, 2.2], [0.1, 0.22, 1.0])
+    >>> grow([0.1, 1.0], 0.1, (0.001, 1000.0)), grow([0.1, 1.0], 1.0, (0.001, 2.0))
+    ([0.046, 0.1, 1.0], [0.1, 1.0])
     """
-    higher = float(f"{values[-1] * 10**0.5:.2g}")
-    return [*values, higher] if best >= values[-1] and higher <= bound else values
+    lower, higher = beside(values[0], -1), beside(values[-1], 1)
+    before = [lower] if best <= values[0] and lower >= bounds[0] else []
+    after = [higher] if best >= values[-1] and higher <= bounds[1] else []
+    return [*before, *values, *after]
+
+
+def beside(rate: float, step: int) -> float:
+    """The value so many thirds of a decade above the one that is nearest to ``rate``.
+
+    >>> beside(0.1, 1), beside(0.22, 1), beside(3.16, 1), beside(0.001, -1)
+    (0.22, 0.46, 10.0, 0.00046)
+    """
+    return float(f"{10 ** ((round(3 * math.log10(rate)) + step) / 3):.2g}")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -110,6 +130,8 @@ def describe(row: Row) -> str:
         value = "diverged" if tried["valid"] is None else f"{tried['valid']:.4f}"
         mark = "  <- chosen" if (tried["lr"], tried["lr_items"]) == (row["lr"], row["lr_items"]) else ""
         lines.append(f"{tried['lr']:12g}{tried['lr_items']:14g}{value:>18}{mark}")
-    if row["lr"] == max(tried["lr"] for tried in row["grid"]):
-        lines.append("The largest learning rate tried is the best: a larger --grid may be better still.")
+    lrs = [tried["lr"] for tried in row["grid"]]
+    if len(set(lrs)) > 1 and row["lr"] in (min(lrs), max(lrs)):
+        lines.append(f"The best learning rate, {row['lr']:g}, is an end of what may be tried: a wider --grid may have "
+                     "a better one.")  # fmt: skip
     return "\n".join(lines)

@@ -101,22 +101,27 @@ def test_interrupted_tuning_loses_nothing(capsys: pytest.CaptureFixture[str], mo
 
 @pytest.mark.parametrize(
     ("peak", "tried"),
-    [(0.05, [0.1, 1.0]), (4.0, [0.1, 1.0, 3.2, 10.0]), (1e9, [0.1, 1.0, 3.2, 10.0, 32.0, 100.0, 320.0, 1000.0])],
+    [
+        (0.4, [0.1, 1.0, 0.046]),  # 0.1 is nearer, and nothing below it is
+        (0.03, [0.1, 1.0, 0.046, 0.022, 0.01]),
+        (4.0, [0.1, 1.0, 2.2, 4.6, 10.0]),
+        (1e9, [0.1, 1.0, 2.2, 4.6, 10.0, 22.0, 46.0, 100.0, 220.0, 460.0, 1000.0]),
+    ],
 )
-def test_the_grid_grows_while_its_largest_value_is_the_best(
+def test_the_grid_grows_while_an_end_of_it_is_the_best(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], peak: float, tried: list[float]
 ) -> None:
     monkeypatch.setattr(tune, "try_one", lambda trial, metric: 1 / (1 + abs(trial.rates.network - peak)))
     assert main([*TUNE, "--grid", "0.1,1"]) == 0
     assert [t["lr"] for t in rows()[0]["grid"]] == tried
-    assert ("larger --grid" in capsys.readouterr().out) == (peak == 1e9)
+    assert ("wider --grid" in capsys.readouterr().out) == (peak == 1e9)
 
 
 def test_tuning_that_is_interrupted_while_the_grid_grows_goes_on_growing(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[float] = []
 
     def peak(trial: Experiment, metric: str) -> float:
-        if len(tried) == 4:
+        if len(tried) == 6:
             tried.append(trial.rates.network)
             raise KeyboardInterrupt
         tried.append(trial.rates.network)
@@ -125,22 +130,22 @@ def test_tuning_that_is_interrupted_while_the_grid_grows_goes_on_growing(monkeyp
     monkeypatch.setattr(tune, "try_one", peak)
     assert main([*TUNE, "--grid", "0.1,1"]) == 130
     assert main([*TUNE, "--grid", "0.1,1"]) == 0
-    assert tried == [0.1, 1.0, 3.2, 10.0, 32.0, 32.0, 100.0]
-    assert rows()[0]["lr"] == 32.0
+    assert tried == [0.1, 1.0, 2.2, 4.6, 10.0, 22.0, 46.0, 46.0, 100.0]
+    assert rows()[0]["lr"] == 46.0
 
 
 def test_two_grids_are_tried_in_all_pairs_and_grow_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     def valid(trial: Experiment, metric: str) -> float:
         assert trial.rates.items is not None
-        return -abs(trial.rates.network - 0.1) - abs(trial.rates.items - 30)
+        return -abs(trial.rates.network - 0.2) - abs(trial.rates.items - 30)
 
     monkeypatch.setattr(tune, "try_one", valid)
-    assert main([*TUNE, "--grid", "0.1,1", "--grid-items", "10"]) == 0
+    assert main([*TUNE, "--grid", "0.1,0.2,1", "--grid-items", "10"]) == 0
     (row,) = rows()
     assert {(t["lr"], t["lr_items"]) for t in row["grid"]} == {
-        (lr, q) for lr in (0.1, 1.0) for q in (10.0, 32.0, 100.0)
+        (lr, q) for lr in (0.1, 0.2, 1.0) for q in (4.6, 10.0, 22.0, 46.0)
     }
-    assert (row["lr"], row["lr_items"]) == (0.1, 32.0)
+    assert (row["lr"], row["lr_items"]) == (0.2, 22.0)
 
 
 def test_a_rate_that_diverges_is_noted_and_not_chosen(capsys: pytest.CaptureFixture[str]) -> None:
