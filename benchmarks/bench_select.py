@@ -52,11 +52,12 @@ class Drawn:
 def selectors() -> dict[str, Selection]:
     """The rows of Table 5, and the selector that only scores."""
     return {
-        "Random": RandomSelection(0.1),
-        "FedSelect": FedSelect(0.1),
-        "FALE": FALE(0.1),
-        "FedSLLM": PrototypeSelection(0.1, reading="intent", prototypes=Drawn(), update_every=1000),
-        "Entropy": Entropy(0.1),
+        "Random": RandomSelection(0.1, over="positives"),
+        "FedSelect": FedSelect(0.1, over="positives"),
+        "FALE": FALE(0.1, over="positives"),
+        "FedSLLM": PrototypeSelection(0.1, over="positives", reading="intent", prototypes=Drawn(), update_every=1000),
+        "FedSLLM over both labels": PrototypeSelection(0.1, over="samples", reading="intent", prototypes=Drawn()),
+        "Entropy": Entropy(0.1, over="positives"),
     }
 
 

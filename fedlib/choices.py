@@ -8,4 +8,5 @@ POOLS = ("unobserved", "untouched")  # where training negatives are drawn from
 LAWS = ("uniform", "beta")  # how stores of users of similar degree are sized
 PARTITIONS = ("random", *LAWS)  # which users share a store
 ENCODERS = ("sentence-t5", "minilm", "lsa")  # what reads the texts of items, by name
+OVER = ("positives", "samples")  # which of a client's pairs a selector chooses from
 READINGS = ("hard_min", "literal_desc", "intent")  # of FedSLLM's Eqs. 11 to 13

@@ -1,8 +1,10 @@
-"""Rows taken by index, and sums over repeated indices that give the same bits every time, on a CPU and on CUDA."""
+"""Rows taken by index, places found, and sums over repeated indices that give the same bits every time, on a CPU and on
+CUDA."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -32,3 +34,16 @@ def add_columns_(out: Tensor, index: Tensor, values: Tensor) -> Tensor:
         row = torch.arange(len(out), device=out.device)[:, None].expand_as(index)
         return out.index_put_((row, index), values, accumulate=True)
     return out.scatter_add_(1, index, values)
+
+
+def find(positives: Tensor, count: Tensor, items: Tensor) -> Tensor:
+    """Where each of ``items`` (K, R) stands among the first ``count`` of ``positives`` (K, P); -1 where it does not.
+
+    >>> find(torch.tensor([[7, 2, 0]]), torch.tensor([2]), torch.tensor([[2, 0, 7]]))
+    tensor([[ 1, -1,  0]])
+    """
+    nothing = 2**62  # sorts behind every item; pad() goes through a float and would spoil 2**63 - 1
+    real = torch.arange(positives.shape[1], device=count.device) < count[:, None]
+    ordered, place = F.pad(torch.where(real, positives, nothing), (0, 1), value=nothing).sort(dim=1)
+    at = torch.searchsorted(ordered, items.contiguous())
+    return torch.where(ordered.gather(1, at) == items, place.gather(1, at), -1)

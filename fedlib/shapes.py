@@ -11,7 +11,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Rows = Mapping[str, Tensor]  # the item vectors a client looks at, one entry a table: name -> (..., d)
@@ -57,12 +56,31 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Samples of K clients: (K, N) items, labels 1 or 0, and numbers that name each wherever it stands, i (c+1) for
+    positive i and i (c+1) + 1 + j for its j-th of c negatives; the first ``count[k]`` of row k are real."""
+
+    number: Tensor
+    items: Tensor
+    label: Tensor
+    count: Tensor
+
+    def take(self, columns: Tensor, count: Tensor) -> Samples:
+        """Those in ``columns`` (K, M), the first ``count`` (K,) of each row."""
+        n, i, label = self.number.gather(1, columns), self.items.gather(1, columns), self.label.gather(1, columns)
+        return Samples(n, i, label, count)
+
+    def of(self, place: Tensor) -> Samples:
+        """Those of the clients in these places."""
+        return Samples(*[part[place] for part in vars(self).values()])
+
+
+@dataclass(frozen=True)
 class Chunk:
     """The training samples of K clients in one round, shortest client first.
 
     clients (K,) their indices. count (K,) real samples of each; the rest of a row is padding.
-    sample (K, N) an identity of each sample that does not depend on its place: i (c+1) for positive item i and
-    i (c+1) + 1 + j for its j-th of c negatives. label (K, N) 1 or 0. local (K, N) the local row of the sample's item.
+    sample (K, N) the numbers of :class:`Samples`, label (K, N) 1 or 0, local (K, N) the local row of the sample's item.
     ids (K, R) the item behind each local row, and n_rows (K,) how many of them are real.
     """
 
@@ -138,8 +156,7 @@ class Upload:
     ``update`` holds what each client sends, ``{"item": (K, R, d), "mlp.linear0.weight": (K, ...)}``, differences to
     what it received. Its rows of an item table are those of items ``ids`` (K, R) where ``real`` (K, R); ``size`` (K,)
     is its number of samples, ``loss`` (K,) its mean loss. ``tables`` names the parts of it that are item rows,
-    ``n_items`` is n. ``flipped`` are the clients that train with likes and dislikes exchanged; ``memory`` is what a
-    place remembers.
+    ``n_items`` is n. ``flipped`` clients train with likes and dislikes exchanged; ``memory`` is what a place remembers.
     """
 
     round: int
@@ -170,7 +187,7 @@ class SentModel(Protocol):
     def vectors(self, items: Tensor) -> Tensor: ...
     def score_vectors(self, vectors: Tensor) -> Tensor: ...
     def features(self, items: Tensor) -> Tensor: ...
-    def negatives(self, items: Tensor) -> Tensor: ...
+    def samples(self, positives: Tensor, count: Tensor) -> Samples: ...
     def values(self) -> dict[str, Tensor]: ...
     def logits(self, values: dict[str, Tensor], items: Tensor) -> Tensor: ...
     def score_trained(self, chunk: Chunk, trained: Trained, items: Tensor) -> Tensor: ...
@@ -180,9 +197,10 @@ class SentModel(Protocol):
 class Work(Upload):
     """What K clients have before them while a round passes through the places.
 
-    positives (K, P), the first ``count[k]`` real, are trained on, and a selector makes them fewer;
-    ``score(items)``: the received model's logits for items (K, C), without dropout; ``trained(items)``, after local
-    training, the trained model's. ``model`` shows more of what was received, a part of the state ``given``.
+    positives (K, P), the first ``count[k]`` real, which a selector may make fewer, are trained on with negatives drawn
+    for them; or ``samples`` are, where a selector chose among both. ``score(items)``: the received model's logits for
+    items (K, C), without dropout; ``trained(items)``, after local training, the trained model's. ``model`` shows more
+    of what was received, a part of the state ``given``.
 
     owned (K, Q), the first ``owned_count[k]`` real, are all the training items of the clients, whatever is selected.
     positions (K, Q) say where they stand in the training log, which is how a place finds its entries in ``memory``:
@@ -197,6 +215,7 @@ class Work(Upload):
     owned: Tensor = EMPTY
     owned_count: Tensor = EMPTY
     positions: Tensor = EMPTY
+    samples: Samples | None = None
     trained: Callable[[Tensor], Tensor] | None = None
     given: Any = None
 
@@ -222,22 +241,10 @@ class Work(Upload):
         """Put the K clients into the ``order`` (K,)."""
         for name in ("clients", "positives", "count", "owned", "owned_count", "positions"):
             setattr(self, name, getattr(self, name)[order])
+        self.samples = self.samples and self.samples.of(order)
         self.model = self.received.of(self.clients)
 
 
 def real_of(columns: Tensor, count: Tensor) -> Tensor:
     """(K, P) True in the first ``count[k]`` columns of row k."""
     return torch.arange(columns.shape[1], device=count.device) < count[:, None]
-
-
-def find(positives: Tensor, count: Tensor, items: Tensor) -> Tensor:
-    """Where each of ``items`` (K, R) stands among the first ``count`` of ``positives`` (K, P); -1 where it does not.
-
-    >>> find(torch.tensor([[7, 2, 0]]), torch.tensor([2]), torch.tensor([[2, 0, 7]]))
-    tensor([[ 1, -1,  0]])
-    """
-    nothing = 2**62  # sorts behind every item; pad() goes through a float and would spoil 2**63 - 1
-    real = real_of(positives, count)
-    ordered, place = F.pad(torch.where(real, positives, nothing), (0, 1), value=nothing).sort(dim=1)
-    at = torch.searchsorted(ordered, items.contiguous())
-    return torch.where(ordered.gather(1, at) == items, place.gather(1, at), -1)

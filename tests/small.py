@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -73,16 +74,23 @@ BACKBONES: dict[str, tuple[Backbone, object]] = {
 
 def selectors(ratio: float = 0.4, *, n: int = 40, dim: int = 8) -> dict[str, Selection]:
     """Every selector of the package, for n items of vectors ``dim`` wide; FedSelect without a warm-up."""
-    plain = (RandomSelection, Entropy, Margin, LeastConfidence, SoftmaxEntropy, HardestNegativeMargin, LabelConfidence)
-    fake = Fake(n, dim)
-    return {cls.__name__: cls(ratio) for cls in plain} | {
-        "FALE": FALE(ratio),
-        "FedSelect": FedSelect(ratio, warm_up=1),
-        "static prototypes": PrototypeSelection(ratio, reading="intent", prototypes=fake),
-        "hard_min": PrototypeSelection(ratio, reading="hard_min", prototypes=fake, update_every=2),
-        "literal_desc": PrototypeSelection(ratio, reading="literal_desc", prototypes=fake, update_every=1),
-        "drawn": PrototypeSelection(ratio, reading="intent", prototypes=fake, update_every=2, sampled=True),
-    }
+    plain: tuple[type[Selection], ...] = (RandomSelection, Entropy, Margin, LeastConfidence, LabelConfidence)
+    beside = (SoftmaxEntropy, HardestNegativeMargin)  # these have no rule for negatives
+    fake, found = Fake(n, dim), {}
+    for over, named in (("positives", ""), ("samples", " over samples")):
+        made = {cls.__name__: cls(ratio, over=over) for cls in (*plain, *(beside if over == "positives" else ()))} | {
+            "FALE": FALE(ratio, over=over),
+            "FedSelect": FedSelect(ratio, over=over, warm_up=1),
+        }
+        forms: dict[str, dict[str, Any]] = {
+            "static prototypes": {"reading": "intent"},
+            "hard_min": {"reading": "hard_min", "update_every": 2},
+            "literal_desc": {"reading": "literal_desc", "update_every": 1},
+            "drawn": {"reading": "intent", "update_every": 2, "sampled": True},
+        }
+        made |= {name: PrototypeSelection(ratio, over=over, prototypes=fake, **how) for name, how in forms.items()}
+        found |= {name + named: place for name, place in made.items()}
+    return found | {"balanced": RandomSelection(ratio, over="samples", positive_share=0.5)}
 
 
 class Telling(Place):
@@ -94,7 +102,9 @@ class Telling(Place):
 
 # Selectors that send nothing and differ in a score alone: RandomSelection stands for all of them.
 ALIKE = ("Entropy", "Margin", "LeastConfidence", "SoftmaxEntropy", "HardestNegativeMargin", "LabelConfidence",
-         "hard_min", "literal_desc")  # fmt: skip
+         "hard_min", "literal_desc", "balanced",
+         *(f"{name} over samples" for name in ("Entropy", "Margin", "LeastConfidence", "LabelConfidence", "hard_min",
+                                               "literal_desc", "static prototypes", "drawn", "FALE")))  # fmt: skip
 
 
 def refuses(backbone: Backbone, places: dict[str, Place]) -> bool:

@@ -12,8 +12,8 @@ from fedlib.backbones.base import Backbone
 from fedlib.backbones.expansion import GraphExpansion, others, totals
 from fedlib.backbones.losses import errors
 from fedlib.errors import InputError
-from fedlib.scatter import add_columns_, add_rows_, take_rows
-from fedlib.shapes import Batch, Descend, Gradients, Pairs, RowGradients, Rows, Table, Trained, find, real_of
+from fedlib.scatter import add_columns_, add_rows_, find, take_rows
+from fedlib.shapes import Batch, Descend, Gradients, Pairs, RowGradients, Rows, Table, Trained, real_of
 
 if TYPE_CHECKING:
     from fedlib.data.log import UserItems

@@ -128,8 +128,11 @@ def build_selection(options: Options, data: Dataset, items: SemanticTable | None
     if options.select == "none":
         return None
     selector = SELECTORS[options.select].load()
+    how: dict[str, Any] = {"over": options.select_over}
+    if options.positive_share is not None:
+        how["positive_share"] = options.positive_share
     if options.select not in BY_PROTOTYPES:
-        return selector(options.ratio)
+        return selector(options.ratio, **how)
     from fedlib.prototypes import ClusterPrototypes, TextPrototypes
 
     assert items is not None  # check_selection has seen to it
@@ -139,7 +142,7 @@ def build_selection(options: Options, data: Dataset, items: SemanticTable | None
         source = ClusterPrototypes(items.space, **number)
     else:
         source = TextPrototypes(build_writer(options), items.space, data, **number)
-    return selector(options.ratio, prototypes=source, **passed(options, SELECTOR))
+    return selector(options.ratio, **how, prototypes=source, **passed(options, SELECTOR))
 
 
 def build_writer(options: Options) -> Writer:

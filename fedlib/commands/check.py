@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fedlib.choices import ENCODERS, READINGS
+from fedlib.choices import ENCODERS, OVER, READINGS
 from fedlib.commands.fields import flag, options_of
 from fedlib.commands.files import check_file, check_folder
 from fedlib.commands.models import BY_PROTOTYPES, MODELS, UNUSED
@@ -130,7 +130,16 @@ def check_selection(options: Options) -> None:
     if options.stores is not None and name == "fedselect":
         raise InputError("--select fedselect trains a model for each user by itself: leave out --stores.")
     if options.ratio is None:
-        raise InputError(f"--select {name} needs --ratio, the share of its positives that a client keeps.")
+        raise InputError(f"--select {name} needs --ratio, the share of its samples that a client keeps.")
+    if options.select_over is None:
+        raise InputError(f"--select {name} needs --select-over {' or '.join(OVER)}: what the share is of, a client's "
+                         "positives or these and the negatives drawn for them.")  # fmt: skip
+    if options.select_over == "samples" and options.stores is not None:
+        raise InputError("--select-over samples is for clients of one user: leave out --stores, or take positives.")
+    if options.select_over == "samples" and name in ("softmax-entropy", "hard-margin"):
+        raise InputError(f"--select {name} judges a positive beside its negatives: it needs --select-over positives.")
+    if options.positive_share is not None and options.select_over != "samples":
+        raise InputError("--positive-share needs --select-over samples: positives are all that is chosen otherwise.")
     if name in BY_PROTOTYPES:
         if options.items != "semantic":
             raise InputError(f"--select {name} compares items by their texts: add --items semantic.")

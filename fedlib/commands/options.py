@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedlib.choices import OPTIMIZERS, PARTITIONS, POOLS, READINGS
+from fedlib.choices import OPTIMIZERS, OVER, PARTITIONS, POOLS, READINGS
 from fedlib.commands.fields import LOCAL, LOOP, MUST, REQUIRED, SELECTOR, SHOULD, option
 from fedlib.commands.models import AUGMENTS, BY_PROTOTYPES, FORMS, MODELS, PROTECTIONS, SELECTORS, SERVERS
 from fedlib.commands.parsers import (
@@ -27,8 +27,9 @@ from fedlib.commands.parsers import (
 )
 
 GROWTH = 1000
-GROWS = f"While the largest is the best, one half a decade higher joins, up to {GROWTH} times the largest given."
+GROWS = f"While an end is the best, the next third of a decade joins, up to a factor of {GROWTH} beyond those given."
 ENCODER = "What reads the texts of --items semantic: sentence-t5, minilm, lsa, or a folder of your own."
+BALANCE = "How many of --select-over samples are positives, in (0, 1]; for --select random."
 RECORD = "Another model's record: the cells with recorded prototypes, under its name."
 NAME_OR_DIR, RATES, METRIC = text("NAME|DIR"), text("LR,LR,..."), text("NAME@K")
 SELECTING, READING = ("select", tuple(SELECTORS)), ("select", BY_PROTOTYPES)
@@ -80,6 +81,12 @@ class Options:
     )
     ratio: float | None = option(
         None, "selection", SHARE, "How many of them, in (0, 1]; for --select.", "none", row=SHOULD, only=SELECTING
+    )
+    select_over: str | None = option(
+        None, "selection", word(*OVER), "What they are chosen from; for --select.", "none", row=MUST, only=SELECTING
+    )
+    positive_share: float | None = option(
+        None, "selection", SHARE, BALANCE, "by chance", row=SHOULD, only=("select", ("random",))
     )
     reading: str | None = option(
         None,

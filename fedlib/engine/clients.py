@@ -13,7 +13,7 @@ from fedlib import rng
 from fedlib.backbones.base import Backbone
 from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
-from fedlib.engine.cohort import AllItems, LocalRows, build
+from fedlib.engine.cohort import AllItems, LocalRows, draw_samples, lay_out
 from fedlib.engine.reading import fixed_rows, prepared_params, received_rows
 from fedlib.engine.received import Received
 from fedlib.engine.state import State
@@ -75,15 +75,14 @@ class UserClients:
                     positions=self.train_items.places(group), given=given)  # fmt: skip
 
     def train(self, work: Work) -> tuple[Chunk, Trained]:
-        """Draw negatives and train."""
+        """Draw negatives, unless a selector has chosen among them, and train."""
         given = work.given
-        work.reorder(work.count.argsort(stable=True))  # as the chunk is
-        chunk = build(
-            work.clients, work.positives, work.count, sampler=self.sampler,
-            negatives=0 if self.model.all_items else self.local.negatives, slots=self.slots,
-            stream=rng.key(self.seed, "negatives", work.round),
+        work.reorder((work.count if work.samples is None else work.samples.count).argsort(stable=True))  # as the chunk
+        samples = work.samples or draw_samples(
+            work.clients, work.positives, work.count, self.sampler,
+            0 if self.model.all_items else self.local.negatives, rng.key(self.seed, "negatives", work.round),
         )  # fmt: skip
-        chunk = flip_labels(chunk, work.flipped)
+        chunk = flip_labels(lay_out(work.clients, samples, self.slots), work.flipped)
         params = prepared_params(given, self.model, chunk.clients, chunk.ids, self.train_items)
         rows = received_rows(given, chunk.clients, chunk.ids)
 

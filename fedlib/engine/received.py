@@ -11,7 +11,7 @@ from torch import Tensor
 from fedlib.backbones.base import Backbone
 from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
-from fedlib.engine.cohort import draw_negatives
+from fedlib.engine.cohort import draw_samples
 from fedlib.engine.reading import (
     RowsOf,
     client_rows,
@@ -25,8 +25,8 @@ from fedlib.engine.reading import (
 )
 from fedlib.engine.state import State
 from fedlib.errors import InputError
-from fedlib.scatter import take_rows
-from fedlib.shapes import Chunk, Rows, Trained, find
+from fedlib.scatter import find, take_rows
+from fedlib.shapes import Chunk, Rows, Samples, Trained
 
 Values = dict[str, Tensor]
 
@@ -83,9 +83,9 @@ class Received:
         p = self.state.private["user"][self.clients]
         return torch.cat([p[:, None].expand(-1, q.shape[1], -1), q], dim=2)
 
-    def negatives(self, items: Tensor) -> Tensor:
-        """The negatives (K, C, c) that this round's training draws for positives (K, C)."""
-        return draw_negatives(self.sampler, self.stream, self.clients, items, self.number)
+    def samples(self, positives: Tensor, count: Tensor) -> Samples:
+        """The samples that this round's training draws for positives (K, P), the first ``count[k]`` real."""
+        return draw_samples(self.clients, positives, count, self.sampler, self.number, self.stream)
 
     def values(self) -> Values:
         """All a client could train, by name: its parameters (K, ...) and whole item tables (K, n, d)."""

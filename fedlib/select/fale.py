@@ -11,7 +11,7 @@ from fedlib.engine.received import only_table
 from fedlib.errors import InputError
 from fedlib.places import Plan
 from fedlib.select.base import Selection, chance, gumbel
-from fedlib.shapes import Work, real_of
+from fedlib.shapes import Samples, Work, real_of
 
 if TYPE_CHECKING:
     from fedlib.engine.state import State
@@ -34,7 +34,7 @@ def leverage(x: Tensor, inverse: Tensor) -> Tensor:
 
 
 class FALE(Selection):
-    r"""Draw positives without replacement in proportion to their leverage in the data of all clients.
+    r"""Draw samples without replacement in proportion to their leverage in the data of all clients.
 
     .. math:: G = \sum_{u \in S_t} X_u^\top X_u,\qquad \tau_i = x_i^\top (G + \lambda I)^{-1} x_i
 
@@ -57,8 +57,8 @@ class FALE(Selection):
     Billion-Scale Data*, KDD 2022.
     """
 
-    def __init__(self, ratio: float, *, ridge: float = 1e-3) -> None:
-        super().__init__(ratio)
+    def __init__(self, ratio: float, *, over: str, ridge: float = 1e-3) -> None:
+        super().__init__(ratio, over=over)
         self.ridge = ridge
 
     def plan(self, plan: Plan) -> dict[str, Tensor]:
@@ -76,12 +76,12 @@ class FALE(Selection):
             g = torch.linalg.inv(g + self.ridge * torch.eye(len(g), dtype=g.dtype, device=g.device))
         return {"inverse": g.float()}
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """A draw in proportion to the leverage, and X_u^T X_u of all the client's positives."""
-        x = work.received.features(work.positives)
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """A draw in proportion to the leverage, and X_u^T X_u of all that the client has."""
+        x = work.received.features(among.items)
         tau = leverage(x, message["inverse"].to(x))
-        uploads = {"gram": gram(x, real_of(tau, work.count))}
-        return gumbel(tau.double().log(), chance(work, "draw", work.positives)), uploads
+        uploads = {"gram": gram(x, real_of(tau, among.count))}
+        return gumbel(tau.double().log(), chance(work, "draw", among.number)), uploads
 
     def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """The G of this round, for the next one."""

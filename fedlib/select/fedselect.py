@@ -14,7 +14,7 @@ from fedlib.errors import InputError
 from fedlib.places import Plan
 from fedlib.select.base import Selection, chance, gumbel
 from fedlib.select.meta import SIZE, adam_step, initial_meta, meta_gradient, weigh
-from fedlib.shapes import Work, real_of
+from fedlib.shapes import Samples, Work, real_of
 
 if TYPE_CHECKING:
     from fedlib.engine.state import State
@@ -24,7 +24,7 @@ NONE = -1.0  # in a client's memory: nothing recorded yet. Losses and margins ar
 
 
 class FedSelect(Selection):
-    r"""Draw positives without replacement in proportion to a weight that a meta model gives to their loss.
+    r"""Draw samples without replacement in proportion to a weight that a meta model gives to their loss.
 
     1. The server sends the meta model :math:`w_\phi` (:func:`~fedlib.select.meta.weigh`). A client weighs its positives
        by their loss under the received model and draws the share; in the first ``warm_up`` rounds uniformly.
@@ -36,7 +36,8 @@ class FedSelect(Selection):
        ``rate`` on ``batch`` positives), and the server takes a step of Adam with it and an L2 term of ``decay``. All
        others send zeros.
 
-    Losses and margins stay with the client that recorded them.
+    Losses and margins stay with the client that recorded them, and are those of positives, whatever is chosen from:
+    negatives are new in every round, so nothing is on record of them.
 
     The original has few clients with much data: it also selects clients, which FedSLLM's setting forbids, and draws
     with replacement; the proxy set has 100 samples. The rest follows the authors' published code.
@@ -53,13 +54,14 @@ class FedSelect(Selection):
         self,
         ratio: float,
         *,
+        over: str,
         warm_up: int = 5,
         momentum: float = 0.5,
         rate: float = 0.01,
         batch: int = 100,
         decay: float = 1e-4,
     ) -> None:
-        super().__init__(ratio)
+        super().__init__(ratio, over=over)
         self.warm_up, self.momentum, self.rate, self.batch, self.decay = warm_up, momentum, rate, batch, decay
 
     def plan(self, plan: Plan) -> dict[str, Tensor]:
@@ -88,18 +90,23 @@ class FedSelect(Selection):
             teacher = chosen[(reports == reports.max()).nonzero()[0, 0]]  # the first of equals
         return {"meta": own["meta"].float(), "teacher": teacher}
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Weigh by the loss under the received model; report the mean weight."""
-        loss = F.softplus(-work.score(work.positives))
-        weight, real = weigh(message["meta"].to(loss), loss), real_of(loss, work.count)
-        recorded = work.memory["loss"]
-        before = recorded[work.positions]
-        recorded[work.positions[real]] = torch.where(before == NONE, loss.double(), before)[real]
-        mean = (weight * real).sum(1) / work.count
+        z = work.score(among.items)
+        loss = F.softplus(torch.where(among.label == 1, -z, z))
+        weight, real = weigh(message["meta"].to(loss), loss), real_of(loss, among.count)
+        self.record(work, loss[:, :: loss.shape[1] // work.positives.shape[1]].double())
+        mean = (weight * real).sum(1) / among.count
         reports = mean.new_zeros(len(mean), work.received.own.n_users)
         reports.scatter_(1, work.clients[:, None], mean[:, None])
         weight = torch.ones_like(weight) if work.round < self.warm_up else weight
-        return gumbel(weight.log(), chance(work, "draw", work.positives)), {"reports": reports}
+        return gumbel(weight.log(), chance(work, "draw", among.number)), {"reports": reports}
+
+    def record(self, work: Work, loss: Tensor) -> None:
+        """Note the loss (K, P) of the positives where none is noted yet."""
+        recorded, real = work.memory["loss"], real_of(loss, work.count)
+        before = recorded[work.positions]
+        recorded[work.positions[real]] = torch.where(before == NONE, loss, before)[real]
 
     def after(self, work: Work, message: dict[str, Tensor]) -> dict[str, Tensor]:
         """Record losses and margins, and teach the meta model where it is this client's turn."""

@@ -31,8 +31,8 @@ def weigh(meta: Tensor, loss: Tensor) -> Tensor:
 
 def sample_losses(model: SentModel, values: dict[str, Tensor], items: Tensor) -> tuple[Tensor, Tensor]:
     """The BCE of each positive (1, C), and its mean with those of its negatives, which is what training on it costs."""
-    drawn = torch.cat([items[:, :, None], model.negatives(items)], dim=2)  # (1, C, 1 + c)
-    z = model.logits(values, drawn.flatten(1)).view(drawn.shape)
+    drawn = model.samples(items, torch.full_like(items[:, 0], items.shape[1])).items
+    z = model.logits(values, drawn).view(*items.shape, -1)  # (1, C, 1 + c)
     losses = torch.cat([F.softplus(-z[:, :, :1]), F.softplus(z[:, :, 1:])], dim=2)
     return losses[:, :, 0], losses.mean(2)
 

@@ -16,7 +16,7 @@ from fedlib.places import Plan
 from fedlib.prototypes.sets import PrototypeSet
 from fedlib.select.base import Selection, chance, gumbel
 from fedlib.select.scores import check_reading, cosine, counts, discrepancy, log_weight, score_by, similarity
-from fedlib.shapes import Work, real_of
+from fedlib.shapes import Samples, Work, real_of
 
 if TYPE_CHECKING:
     from fedlib.engine.state import State
@@ -37,17 +37,18 @@ class Source(Protocol):
 
 
 class PrototypeSelection(Selection):
-    r"""Keep the positives that the server's prototypes call informative (FedSLLM, sections 4.2 to 4.5).
+    r"""Keep the samples that the server's prototypes call informative (FedSLLM, sections 4.2 to 4.5).
 
     The server sends J prototype vectors. A client compares them with the vectors of its items, which it was sent as
     part of the whole table (Eq. 8; the server never learns which rows it looked up), and with the probabilities the
-    received model gives to both (Eqs. 9 and 10), and ranks its positives by ``reading``
+    received model gives to both (Eqs. 9 and 10), and ranks its samples by ``reading``
     (:func:`~fedlib.select.scores.score_by`). There is no default: the paper's sentences contradict each other, and each
     reading keeps some of them.
 
     ``update_every`` rounds the server aligns the encoder with the item table (Eq. 16) and asks ``prototypes`` for the
-    next set; None keeps the first one for ever. For the update every client uploads how many of *all* its
-    positives fall to each prototype (Eq. 14), which the server adds up (Eq. 15); those of the last round are told.
+    next set; None keeps the first one for ever. For the update every client uploads how many of *all* it chooses from,
+    not only of the kept, fall to each prototype (Eq. 14), which the server adds up (Eq. 15); those of the last round
+    are told.
     ``sampled`` draws without replacement in proportion to the score (for "hard_min" to 1 / Score) in the place of
     keeping the best; that is no part of the method.
 
@@ -61,12 +62,13 @@ class PrototypeSelection(Selection):
         self,
         ratio: float,
         *,
+        over: str,
         reading: str,
         prototypes: Source,
         update_every: int | None = None,
         sampled: bool = False,
     ) -> None:
-        super().__init__(ratio)
+        super().__init__(ratio, over=over)
         self.reading, self.prototypes, self.update_every = reading, prototypes, update_every
         self.sampled = sampled
 
@@ -95,18 +97,18 @@ class PrototypeSelection(Selection):
         """The prototype vectors (J, d)."""
         return {"prototypes": own["vectors"]}
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Eqs. 8 to 14 for K clients."""
-        vectors = work.received.vectors(work.positives)
+        vectors = work.received.vectors(among.items)
         prototypes = message["prototypes"].to(vectors)
-        r_item, r_prototype = torch.sigmoid(work.score(work.positives)), torch.sigmoid(work.score_vectors(prototypes))
+        r_item, r_prototype = torch.sigmoid(work.score(among.items)), torch.sigmoid(work.score_vectors(prototypes))
         div = discrepancy(r_item, r_prototype)
         ranked, nearest = score_by(self.reading, similarity(cosine(vectors, prototypes)), div)
         uploads = {}
         if self.update_every is not None:
-            uploads["counts"] = counts(nearest, real_of(nearest, work.count), len(prototypes))
+            uploads["counts"] = counts(nearest, real_of(nearest, among.count), len(prototypes))
         if self.sampled:
-            ranked = gumbel(log_weight(self.reading, ranked), chance(work, "draw", work.positives))
+            ranked = gumbel(log_weight(self.reading, ranked), chance(work, "draw", among.number))
         return ranked, uploads
 
     def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:

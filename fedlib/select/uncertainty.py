@@ -13,8 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fedlib.errors import InputError
+from fedlib.places import Plan
 from fedlib.select.base import Selection
-from fedlib.shapes import Work
+from fedlib.shapes import Samples, Work
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -52,65 +54,75 @@ def hardest_negative_margin(z: Tensor) -> Tensor:
     return z[..., 0] - z[..., 1:].amax(-1)
 
 
-def label_confidence(p: Tensor) -> Tensor:
-    """1 - p_label, for positives 1 - p: large where the model is wrong, not where it is unsure."""
-    return 1 - p
+def label_confidence(p: Tensor, label: Tensor) -> Tensor:
+    """1 - p_label, for positives 1 - p and for negatives p: large where the model is wrong, not where it is unsure."""
+    return torch.where(label == 1, 1 - p, p)
 
 
-def probability(work: Work) -> Tensor:
-    """The received model's probability of each positive, (K, P), float64."""
-    return torch.sigmoid(work.score(work.positives).double())
+def probability(work: Work, among: Samples) -> Tensor:
+    """The received model's probability of a like for each sample, (K, N), float64."""
+    return torch.sigmoid(work.score(among.items).double())
 
 
-def with_negatives(work: Work) -> Tensor:
-    """Logits (K, P, 1 + c) of each positive and the negatives that would be drawn for it in this round."""
-    items = torch.cat([work.positives[:, :, None], work.received.negatives(work.positives)], dim=2)
-    return work.score(items.flatten(1)).view(items.shape).double()
+class AmongNegatives(Selection):
+    """What judges a positive beside its own negatives, which leaves no rule for these: over positives only."""
+
+    def plan(self, plan: Plan) -> dict[str, Tensor]:
+        """Nothing; InputError for another D_u."""
+        if self.over != "positives":
+            raise InputError(f"{type(self).__name__} judges a positive beside its negatives and has no rule for these: "
+                             'over="positives".')  # fmt: skip
+        return super().plan(plan)
+
+    def logits(self, work: Work) -> Tensor:
+        """Logits (K, P, 1 + c) of each positive and the negatives that would be drawn for it in this round."""
+        among = work.received.samples(work.positives, work.count)
+        return work.score(among.items).view(*work.positives.shape, -1).double()
 
 
 class Entropy(Selection):
-    """Keep the positives with the largest :func:`entropy`."""
+    """Keep the samples with the largest :func:`entropy`."""
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """H(p)."""
-        return entropy(probability(work)), {}
+        return entropy(probability(work, among)), {}
 
 
 class Margin(Selection):
-    """Keep the positives with the smallest :func:`margin`."""
+    """Keep the samples with the smallest :func:`margin`."""
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         r""":math:`-|2p - 1|`."""
-        return -margin(probability(work)), {}
+        return -margin(probability(work, among)), {}
 
 
 class LeastConfidence(Selection):
-    """Keep the positives with the largest :func:`least_confidence`."""
+    """Keep the samples with the largest :func:`least_confidence`."""
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """1 - max(p, 1-p)."""
-        return least_confidence(probability(work)), {}
+        return least_confidence(probability(work, among)), {}
 
 
-class SoftmaxEntropy(Selection):
+class SoftmaxEntropy(AmongNegatives):
     """Keep the positives with the largest :func:`softmax_entropy`."""
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Entropy over the positive and its negatives."""
-        return softmax_entropy(with_negatives(work)), {}
+        return softmax_entropy(self.logits(work)), {}
 
 
-class HardestNegativeMargin(Selection):
+class HardestNegativeMargin(AmongNegatives):
     """Keep the positives with the smallest :func:`hardest_negative_margin`."""
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The negative margin."""
-        return -hardest_negative_margin(with_negatives(work)), {}
+        return -hardest_negative_margin(self.logits(work)), {}
 
 
 class LabelConfidence(Selection):
-    """Keep the positives with the largest :func:`label_confidence`."""
+    """Keep the samples with the largest :func:`label_confidence`."""
 
-    def judge(self, work: Work, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """1 - p."""
-        return label_confidence(probability(work)), {}
+    def judge(self, work: Work, among: Samples, message: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """1 - p_label."""
+        return label_confidence(probability(work, among), among.label), {}

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from fedlib.backbones.base import Backbone
 from fedlib.data.log import UserItems
-from fedlib.engine.cohort import draw_negatives
+from fedlib.engine.cohort import draw_samples
 from fedlib.engine.reading import fixed_rows, read_rows, received_rows
 from fedlib.engine.received import only_table
 from fedlib.engine.state import State
 from fedlib.errors import InputError
-from fedlib.shapes import Chunk, Rows, Trained
+from fedlib.shapes import Chunk, Rows, Samples, Trained
 from fedlib.stores.values import pair_scores, store_params, store_values
 from fedlib.stores.work import StoreWork
 
@@ -80,10 +80,10 @@ class OfStore:
         p = self.given.private["user"][self.work.users]
         return torch.cat([p[:, None].expand(-1, q.shape[1], -1), q], dim=2)
 
-    def negatives(self, items: Tensor) -> Tensor:
-        """The negatives (U, C, c) that this round's training draws for positives (U, C)."""
+    def samples(self, positives: Tensor, count: Tensor) -> Samples:
+        """The samples that this round's training draws for positives (U, P), the first ``count[u]`` real."""
         sampler = self.work.samplers.of(self.work)
-        return draw_negatives(sampler, self.stream, self.work.users, items, self.number)
+        return draw_samples(self.work.users, positives, count, sampler, self.number, self.stream)
 
     def _params(self, n_rows: int) -> dict[str, Tensor]:
         users, nobody = self.work.users, self.work.users[:0]

@@ -188,11 +188,11 @@ def test_steps_follow_the_graph_and_weights_the_stores_own_interactions(split: S
 
 
 SELECTORS = {
-    "random": RandomSelection(0.4),
-    "entropy": Entropy(0.4),
-    "hard": HardestNegativeMargin(0.4),
-    "fale": FALE(0.4),
-    "prototypes": PrototypeSelection(0.4, reading="intent", prototypes=Fake(40, 8), update_every=1),
+    "random": RandomSelection(0.4, over="positives"),
+    "entropy": Entropy(0.4, over="positives"),
+    "hard": HardestNegativeMargin(0.4, over="positives"),
+    "fale": FALE(0.4, over="positives"),
+    "prototypes": PrototypeSelection(0.4, over="positives", reading="intent", prototypes=Fake(40, 8), update_every=1),
 }
 
 
@@ -217,7 +217,8 @@ def test_all_three_places_at_once() -> None:
     shared = share_edges(data.with_stores(at_random(16, 3)), share=0.3)
     result = federate(
         shared, FedMF(8), items=fusion(), augment=RandomOutside(0.5), device="cpu", rounds=2,
-        select=PrototypeSelection(0.5, reading="intent", prototypes=Fake(40, 8)), local=replace(ADAM, batch=16),
+        select=PrototypeSelection(0.5, over="positives", reading="intent", prototypes=Fake(40, 8)),
+        local=replace(ADAM, batch=16),
     )  # fmt: skip
     assert {"items.map.weight", "select/prototypes", "words (once)"} <= set(result.ledger["tensor"])
     assert result.history["coverage"].iloc[-1] > 0 and result.state.joined["edges"].any()
@@ -242,9 +243,9 @@ def test_what_makes_no_sense_gets_a_sentence(split: Split) -> None:
     with pytest.raises(InputError, match=r"a share of the global log in \(0, 1\]"):
         federate(split, FedMF(4), augment=RandomOutside(0.0), rounds=1)
     with pytest.raises(InputError, match="FedNGCF has none: a store trains on a graph"):
-        federate(split, NGCF, select=RandomSelection(0.5), rounds=1)
+        federate(split, NGCF, select=RandomSelection(0.5, over="positives"), rounds=1)
     with pytest.raises(InputError, match="FedSelect trains a model for each user"):
-        federate(split, FedMF(4), select=FedSelect(0.5), rounds=1)
+        federate(split, FedMF(4), select=FedSelect(0.5, over="positives"), rounds=1)
     guests = 4 * 40 * 6 * 4
     base = dict(HOW, rounds=1, augment=AllOutside())
     with pytest.raises(InputError, match="private state would take"):

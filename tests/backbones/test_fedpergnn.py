@@ -13,7 +13,7 @@ from fedlib import LocalTraining, federate, rng
 from fedlib.backbones.fedpergnn import FedPerGNN
 from fedlib.data.log import UserItems
 from fedlib.data.negatives import NegativeSampler
-from fedlib.engine.cohort import LocalRows, build
+from fedlib.engine.cohort import LocalRows, draw_samples, lay_out
 from fedlib.engine.reading import score
 from fedlib.engine.training import shuffled, train
 from fedlib.errors import InputError
@@ -95,10 +95,8 @@ def test_local_training_is_gradient_descent_on_a_plain_module(mode: str | None) 
     p, q, neighbours = vectors("p", 3, d), vectors("q", n, d), vectors("n", len(users), d)
     holders = torch.arange(len(users)) % 3  # every third own item has no other owner
     positives, count = log.padded(torch.arange(3))
-    chunk = build(
-        torch.arange(3), positives, torch.tensor(used), sampler=NegativeSampler(log, n), negatives=4,
-        slots=LocalRows(n, torch.device("cpu")), stream=5,
-    )  # fmt: skip
+    samples = draw_samples(torch.arange(3), positives, torch.tensor(used), NegativeSampler(log, n), 4, stream=5)
+    chunk = lay_out(torch.arange(3), samples, LocalRows(n, torch.device("cpu")))
     place, _ = UserItems(log.indptr, torch.arange(len(users))).padded(torch.arange(3))
     held = {"neighbours": neighbours[place], "holders": holders[place]} if mode else {}
     params = model.prepare({"user": p.clone()} | held, {"item": q}, positives, count, chunk.ids)

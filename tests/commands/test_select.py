@@ -14,18 +14,28 @@ from tests.command_line import here as here
 pytestmark = pytest.mark.usefixtures("here")
 FEDNCF = [*RUN, "--backbone", "fedncf", "--variant", "fedsllm", "--rounds", "2", "--clients-per-round", "0.1"]
 SEMANTIC = ["--items", "semantic", "--encoder", "lsa"]
-READ = [*SEMANTIC, "--select", "prototypes", "--ratio", "0.1", "--reading", "intent"]
-CLUSTER = [*SEMANTIC, "--select", "cluster", "--ratio", "0.1"]
-PROTOTYPES = [*FEDNCF, *SEMANTIC, "--select", "prototypes", "--ratio", "0.2", "--reading", "intent"]
+TENTH = ["--ratio", "0.1", "--select-over", "positives"]
+CHANCE = ["--select", "random", *TENTH]
+READ = [*SEMANTIC, "--select", "prototypes", *TENTH, "--reading", "intent"]
+CLUSTER = [*SEMANTIC, "--select", "cluster", *TENTH]
+PROTOTYPES = [*FEDNCF, *READ]
 
 
 @pytest.mark.parametrize("name", [name for name in SELECTORS if name not in ("prototypes", "cluster")])
 def test_a_selector_trains_on_a_share_of_the_samples(name: str) -> None:
-    run = report(*FEDNCF, "--select", name, "--ratio", "0.2")
+    run = report(*FEDNCF, "--select", name, "--ratio", "0.2", "--select-over", "positives")
     assert run["config"]["places"]["select"] == {"name": SELECTORS[name].name, "ratio": 0.2} | {
         key: value for key, value in run["config"]["places"]["select"].items() if key not in ("name", "ratio")
     }
     assert 0 < run["history"][0]["coverage"] < 0.1 and run["config"]["prototypes"] is None
+
+
+def test_over_both_labels_the_run_says_how_many_of_the_kept_are_positives() -> None:
+    chosen = ["--select", "random", "--ratio", "0.2", "--select-over", "samples"]
+    free, bound = (report(*FEDNCF, *chosen, *more) for more in ([], ["--positive-share", "0.5"]))
+    assert free["config"]["places"]["select"]["over"] == "samples"
+    shares = [run["history"][-1]["positives kept"] for run in (free, bound)]
+    assert abs(shares[0] - 0.2) < 0.05 and abs(shares[1] - 0.5) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -39,7 +49,7 @@ def test_prototypes_say_who_wrote_them(llm: str, source: str) -> None:
 
 
 def test_updated_clusters_send_counts() -> None:
-    cluster = ["--select", "cluster", "--ratio", "0.2", "--reading", "hard_min", "--update-every", "1", "--sampled"]
+    cluster = [*CLUSTER[4:], "--reading", "hard_min", "--update-every", "1", "--sampled"]
     run = report(*FEDNCF, *SEMANTIC, *cluster, "--n-prototypes", "6")
     sent = {row["tensor"]: row["shape"] for row in run["ledger"] if row["direction"] == "up"}
     assert sent["select/counts"] == "(6,)" and run["config"]["prototypes"] == "cluster"
@@ -50,15 +60,20 @@ def test_updated_clusters_send_counts() -> None:
     [
         (["--ratio", "0.1"], "--ratio is for --select random, entropy"),
         (["--select", "random"], "needs --ratio"),
-        (["--select", "random", "--ratio", "0.1", "--reading", "intent"], "is for --select prototypes, cluster"),
+        (["--select", "random", "--ratio", "0.1"], "needs --select-over positives or samples"),
+        (["--select-over", "samples"], "--select-over is for --select random, entropy"),
+        (["--select", "hard-margin", "--ratio", "0.1", "--select-over", "samples"], "needs --select-over positives"),
+        ([*CHANCE, "--positive-share", "0.5"], "needs --select-over samples"),
+        (["--select", "fale", *TENTH, "--positive-share", "0.5"], "is for --select random"),
+        ([*CHANCE, "--reading", "intent"], "is for --select prototypes, cluster"),
         (["--select", "random", "--ratio", "1.5"], "not a factor"),
-        (["--select", "cluster", "--ratio", "0.1", "--reading", "intent"], "add --items semantic"),
+        (["--select", "cluster", *TENTH, "--reading", "intent"], "add --items semantic"),
         (CLUSTER, "needs --reading"),
         ([*CLUSTER, "--reading", "intent", "--llm", "keyword"], "--llm is for --select prototypes"),
         (READ, "needs --llm"),
         ([*READ, "--llm", "http://x/v1"], "#MODEL"),
         ([*READ, "--llm", "keyword", "--prototypes", "f.json"], "--prototypes is for --llm recorded"),
-        (["--select", "oldest", "--ratio", "0.1"], "'oldest' is not one of none, random"),
+        (["--select", "oldest", *TENTH], "'oldest' is not one of none, random"),
     ],
 )  # fmt: skip
 def test_what_means_nothing_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:

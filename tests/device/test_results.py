@@ -58,8 +58,8 @@ def test_leaving_one_out_and_looking_for_the_best_round(protocol: str, split: Sp
 
 
 RESUMED: dict[str, tuple[Backbone, dict[str, Any]]] = {
-    "kept rows": (PFedRec(8), {"select": FedSelect(0.5, warm_up=0)}),
-    "a sum of the server": (FedMF(8), {"select": FALE(0.5), "faults": Faults(stale=0.5, age=1)}),
+    "kept rows": (PFedRec(8), {"select": FedSelect(0.5, over="positives", warm_up=0)}),
+    "a sum of the server": (FedMF(8), {"select": FALE(0.5, over="positives"), "faults": Faults(stale=0.5, age=1)}),
     "prototypes": (FedMF(8), {"select": selectors()["drawn"], "protect": None}),
     "own tables": (FedRAP(8), {"protect": UserLevelDP(clip=0.5, noise_multiplier=0.1)}),
     "a third party": (FedPerGNN(8, refresh=1), {}),

@@ -100,7 +100,7 @@ def test_selectors(name: str, split: Split) -> None:
 @pytest.mark.parametrize("backbone", [FedNCF(8, hidden=(12, 6), gmf=0, dropout=0.5), PFedRec(8), FedRAP(8),
                                       FedPerGNN(8)], ids=lambda b: type(b).__name__)  # fmt: skip
 def test_the_meta_model_learns_through_every_kind_of_gradient(backbone: Backbone, split: Split) -> None:
-    check(split, backbone, ADAM, select=FedSelect(0.5, warm_up=0))
+    check(split, backbone, ADAM, select=FedSelect(0.5, over="positives", warm_up=0))
 
 
 @pytest.mark.parametrize("name", PROTECTIONS)
@@ -164,6 +164,8 @@ def test_stores_that_learn_from_outside(name: str, augment: Place, stores: Split
     check(shared, backbone, ADAM if name != "ngcf" else LOCAL, **how)
 
 
-@pytest.mark.parametrize("name", [name for name in selectors() if name != "FedSelect"])
+@pytest.mark.parametrize(
+    "name", [name for name, place in selectors().items() if name != "FedSelect" and place.over == "positives"]
+)
 def test_selectors_in_stores(name: str, stores: Split) -> None:
     check(stores, FedMF(8), select=selectors()[name])

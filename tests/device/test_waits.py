@@ -32,7 +32,7 @@ OF_STORES: dict[str, tuple[Backbone, Backbone]] = {  # and one with more steps
     "users": (FedMF(8), FedMF(8)),
     "users of a graph": (FedPerGNN(8), FedPerGNN(8)),
 }
-PER_ROUND, PER_CHUNK, PER_STORE = 5, 7, 12
+PER_ROUND, PER_CHUNK, PER_STORE = 6, 7, 12  # a round waits for the lengths by which it is cut into chunks, too
 
 
 def waits(split: Split, backbone: Backbone, local: LocalTraining, **how: Any) -> Waits:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedlib import rng
 from fedlib.data.negatives import NegativeSampler
-from fedlib.engine.cohort import LocalRows, build, chunks, sample_clients
+from fedlib.engine.cohort import LocalRows, chunks, draw_samples, lay_out, sample_clients
 from tests.small import small_split
 
 
@@ -68,17 +68,24 @@ def test_a_poisson_cohort_may_be_empty_or_everybody_with_samples() -> None:
 def test_chunks_sort_by_length_and_lose_nobody() -> None:
     length = torch.tensor([5, 1, 9, 2, 7, 3])
     parts = list(chunks(torch.tensor([0, 1, 2, 3, 5]), length, 2))
-    assert [length[p].tolist() for p in parts] == [[1, 2], [3, 5], [9]]
+    assert [length[p].tolist() for p in parts] == [[1], [2, 3], [5, 9]]
 
 
-def test_build_lays_out_positives_and_negatives() -> None:
+def test_a_chunk_ends_where_padding_would_cost_more_than_another_chunk() -> None:
+    """Eight clients may share a chunk; 100 beside 10 pads 90 a client, and three of these are more than 8 x 32."""
+    length = torch.tensor([10, 10, 10, 10, 100, 100, 1])
+    parts = [length[p].tolist() for p in chunks(torch.arange(7), length, 8)]
+    assert parts == [[1, 10, 10], [10, 10, 100, 100]]
+    assert [*map(len, chunks(torch.arange(7), torch.full((7,), 5), 8))] == [7]
+
+
+def test_a_chunk_lays_out_positives_and_negatives() -> None:
     split = small_split()
     clients = torch.tensor([4, 2, 7])
     positives, count = split.train.padded(clients)
-    chunk = build(
-        clients, positives, count, sampler=NegativeSampler(split.data.interactions, 40), negatives=4,
-        slots=LocalRows(40, torch.device("cpu")), stream=rng.key(0, "negatives", 1),
-    )  # fmt: skip
+    sampler = NegativeSampler(split.data.interactions, 40)
+    samples = draw_samples(clients, positives, count, sampler, 4, stream=rng.key(0, "negatives", 1))
+    chunk = lay_out(clients, samples, LocalRows(40, torch.device("cpu")))
     assert chunk.count.tolist() == sorted(chunk.count.tolist())
     for k, user in enumerate(chunk.clients.tolist()):
         n = int(chunk.count[k])

@@ -236,26 +236,29 @@ def test_every_protection_runs_and_a_sum_under_masks_is_the_plain_one(name: str)
 
 def test_selectors_look_at_what_is_read() -> None:
     """FALE's Gram matrix and the prototypes are as wide as the vectors the model reads, not as those it stores."""
-    fale = run("fedavg", select=FALE(0.4))
+    fale = run("fedavg", select=FALE(0.4, over="positives"))
     assert fale.state.places["select"]["gram"].shape == (8, 8)
     seen = []
 
     class Watched(PrototypeSelection):
-        def judge(self, work, message):
+        def judge(self, work, among, message):
             vectors = work.received.vectors(work.positives)
             model, state, k = work.received.model, work.given, 0
             client, items = int(work.clients[k]), work.positives[k, : work.count[k]]
             mixture = Mixture8(state, client)
             torch.testing.assert_close(vectors[k, : len(items)], mixture(items, work.owned[k, : work.owned_count[k]]))
             seen.append(model)
-            return super().judge(work, message)
+            return super().judge(work, among, message)
 
-    run("fedavg", select=Watched(0.4, reading="intent", prototypes=Fake(40, 8)))
+    run("fedavg", select=Watched(0.4, over="positives", reading="intent", prototypes=Fake(40, 8)))
     assert seen
-    run("pfedrec", select=FedSelect(0.4, warm_up=1))
-    run("fedmf", select=RandomSelection(0.4))
+    run("pfedrec", select=FedSelect(0.4, over="positives", warm_up=1))
+    run("fedmf", select=RandomSelection(0.4, over="positives"))
     with pytest.raises(InputError, match=r"Eq\. 16"):
-        run("fedavg", select=PrototypeSelection(0.4, reading="intent", prototypes=Fake(40, 8), update_every=1))
+        run(
+            "fedavg",
+            select=PrototypeSelection(0.4, over="positives", reading="intent", prototypes=Fake(40, 8), update_every=1),
+        )
 
 
 class Mixture8:

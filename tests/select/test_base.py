@@ -9,10 +9,22 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fedlib import FedMF, FedNCF, InputError, LocalTraining, Place, RandomSelection, federate, rng
+from fedlib import (
+    FedMF,
+    FedNCF,
+    HardestNegativeMargin,
+    InputError,
+    LocalTraining,
+    Place,
+    RandomSelection,
+    SoftmaxEntropy,
+    federate,
+    rng,
+)
 from fedlib.backbones import FCFALS, FedPerGNN
 from fedlib.data.interactions import Split
 from fedlib.data.log import UserItems
+from fedlib.data.partition import at_random
 from fedlib.select.base import gumbel, share_of, top
 from fedlib.shapes import Work
 from tests.small import small_split
@@ -65,7 +77,7 @@ class Spy(RandomSelection):
     """Notes what has been kept."""
 
     def __init__(self, ratio: float) -> None:
-        super().__init__(ratio)
+        super().__init__(ratio, over="positives")
         self.kept: set[tuple[int, int, int]] = set()
 
     def client(self, work, message):
@@ -100,7 +112,15 @@ def test_negatives_and_weights_are_those_of_the_kept() -> None:
             return {}
 
     split = small_split()
-    federate(split, FedMF(4), select=RandomSelection(0.4), protect=Look(), local=LOCAL, rounds=1, device="cpu")
+    federate(
+        split,
+        FedMF(4),
+        select=RandomSelection(0.4, over="positives"),
+        protect=Look(),
+        local=LOCAL,
+        rounds=1,
+        device="cpu",
+    )
     kept = share_of(split.train.counts, 0.4)
     assert [Look.sizes[u] for u in range(13)] == (5 * kept).tolist()
     assert all(Look.rows[u] <= Look.sizes[u] for u in range(13))
@@ -117,10 +137,77 @@ def test_coverage_is_what_has_been_trained_on() -> None:
 
 
 def test_everything_kept_is_a_round_without_a_selector() -> None:
-    runs = [federate(small_split(), FedNCF(4, hidden=(6,), gmf=0), select=s, local=LOCAL, rounds=2, device="cpu",
-                     dtype=torch.float64) for s in (None, RandomSelection(1.0))]  # fmt: skip
+    selectors = None, RandomSelection(1.0, over="positives"), RandomSelection(1.0, over="samples")
+    runs = [federate(small_split(), FedNCF(4, hidden=(6,), gmf=0), select=select, local=LOCAL, rounds=2, device="cpu",
+                     dtype=torch.float64) for select in selectors]  # fmt: skip
     for name, value in runs[0].state.tensors().items():
-        torch.testing.assert_close(runs[1].state.tensors()[name], value, rtol=0, atol=1e-12)
+        for run in runs[1:]:
+            torch.testing.assert_close(run.state.tensors()[name], value, rtol=0, atol=1e-12)
+
+
+def test_over_samples_a_client_trains_on_the_kept_samples_and_on_nothing_else() -> None:
+    """Their items are its rows, their number its weight, and labels and draws those of a round without a selector."""
+    chosen: dict[int, dict[int, tuple[int, float]]] = {}
+
+    class Look(RandomSelection):
+        def client(self, work, message):
+            whole = work.received.samples(work.positives, work.count)
+            uploads = super().client(work, message)
+            for k, client in enumerate(work.clients.tolist()):
+                (_, items, label, _), n = vars(whole).values(), int(whole.count[k])
+                drawn = dict(zip(whole.number[k, :n].tolist(), zip(items[k].tolist(), label[k].tolist())))  # noqa: B905
+                kept = work.samples.of(torch.tensor([k]))
+                chosen[client] = {i: drawn[i] for i in kept.number[0, : int(kept.count)].tolist()}
+                assert len(chosen[client]) == int(kept.count) == int(share_of(torch.tensor([n]), 0.4))
+            return uploads
+
+        def after(self, work, message):
+            for k, client in enumerate(work.clients.tolist()):
+                assert {*work.ids[k][work.real[k]].tolist()} == {item for item, _ in chosen[client].values()}
+                assert int(work.size[k]) == len(chosen[client])
+                own = {*small_split().train[client].tolist()}
+                assert all((item in own) == (label == 1) for item, label in chosen[client].values())
+            return {}
+
+    federate(small_split(), FedMF(4), select=Look(0.4, over="samples"), local=LOCAL, rounds=2, device="cpu", chunk=5)
+    assert len(chosen) == 13
+
+
+def test_a_balance_of_labels_is_kept_as_far_as_it_can_be() -> None:
+    """Of 5 n samples two fifths are kept; 3 in 4 of them should be positives, but there are no more than n of these."""
+    split, shares = small_split(), {}
+    for wanted in (0.1, 0.5, 1.0):
+        place = RandomSelection(0.4, over="samples", positive_share=wanted)
+        run = federate(split, FedMF(4), select=place, local=LOCAL, rounds=40, device="cpu")
+        samples, positives = run.state.memory["select"]["kept"].T
+        most = torch.minimum(split.train.counts, share_of(5 * split.train.counts, 0.4)) * 40
+        assert (positives <= most).all() and (samples == 40 * share_of(5 * split.train.counts, 0.4)).all()
+        shares[wanted] = float(positives.sum() / samples.sum())
+    assert shares[0.1] == pytest.approx(0.1, abs=0.02)
+    assert shares[0.5] == pytest.approx(float(split.train.counts.sum() / share_of(5 * split.train.counts, 0.4).sum()))
+    assert shares[1.0] == shares[0.5]
+
+
+@pytest.mark.parametrize(("how", "why"), [
+    ({"over": "pairs"}, "over must be positives or samples"),
+    ({"over": "positives", "positive_share": 0.5}, "positive_share is for"),
+    ({"over": "samples", "positive_share": 1.5}, "a share in"),
+])  # fmt: skip
+def test_a_choice_that_makes_no_sense_is_refused(how: dict, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        federate(small_split(), FedMF(4), select=RandomSelection(0.5, **how), rounds=1, device="cpu")
+
+
+def test_stores_choose_among_positives() -> None:
+    split = small_split().with_stores(at_random(13, 2))
+    with pytest.raises(InputError, match="a user chooses among positives"):
+        federate(split, FedMF(4), select=RandomSelection(0.5, over="samples"), rounds=1, device="cpu")
+
+
+def test_what_judges_beside_negatives_has_no_rule_for_these() -> None:
+    for cls in (SoftmaxEntropy, HardestNegativeMargin):
+        with pytest.raises(InputError, match="has no rule for these"):
+            federate(small_split(), FedMF(4), select=cls(0.5, over="samples"), rounds=1, device="cpu")
 
 
 def test_the_graph_of_a_client_has_all_of_its_items() -> None:
@@ -138,16 +225,23 @@ def test_the_graph_of_a_client_has_all_of_its_items() -> None:
             torch.testing.assert_close(Look.found, (p + torch.stack(total)) / 2)
             return uploads
 
-    federate(small_split(), FedPerGNN(4, neighbours=None), select=Look(0.3), local=LOCAL, rounds=2, device="cpu")
+    federate(
+        small_split(),
+        FedPerGNN(4, neighbours=None),
+        select=Look(0.3, over="positives"),
+        local=LOCAL,
+        rounds=2,
+        device="cpu",
+    )
     assert Look.found.shape == (13, 4)
 
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 1.1, float("nan")])
 def test_a_share_that_makes_no_sense_is_refused(ratio: float) -> None:
     with pytest.raises(InputError, match="ratio must be a share"):
-        federate(small_split(), FedMF(4), select=RandomSelection(ratio), rounds=1, device="cpu")
+        federate(small_split(), FedMF(4), select=RandomSelection(ratio, over="positives"), rounds=1, device="cpu")
 
 
 def test_a_model_of_all_items_is_refused() -> None:
     with pytest.raises(InputError, match="would count as a dislike"):
-        federate(small_split(), FCFALS(4), select=RandomSelection(0.5), rounds=1, device="cpu")
+        federate(small_split(), FCFALS(4), select=RandomSelection(0.5, over="positives"), rounds=1, device="cpu")

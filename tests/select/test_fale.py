@@ -28,15 +28,15 @@ class Noting(FALE):
     """Notes features, messages and what was kept."""
 
     def __init__(self, ratio: float) -> None:
-        super().__init__(ratio)
+        super().__init__(ratio, over="positives")
         self.rows: list[torch.Tensor] = []
         self.inverse: list[torch.Tensor] = []
 
-    def judge(self, work: Work, message):
+    def judge(self, work: Work, among, message):
         real = torch.arange(work.positives.shape[1]) < work.count[:, None]
         self.rows.append(work.received.features(work.positives)[real])
         self.inverse.append(message["inverse"])
-        return super().judge(work, message)
+        return super().judge(work, among, message)
 
 
 @pytest.mark.parametrize(("backbone", "width"), [(FedMF(4), 8), (PFedRec(4), 4), (FedNCF(4, hidden=(6,), gmf=0), 8)])
@@ -55,7 +55,7 @@ def test_the_inverse_is_that_of_the_clients_of_the_round_before(backbone, width:
 
 def test_the_first_round_is_uniform() -> None:
     """Without a sum the draw is by the tie's number alone, as RandomSelection's."""
-    places = FALE(0.4), RandomSelection(0.4)
+    places = FALE(0.4, over="positives"), RandomSelection(0.4, over="positives")
     states = [federate(small_split(), FedMF(4), select=s, local=LOCAL, rounds=1, device="cpu").state for s in places]
     assert torch.equal(*(state.memory["select"]["used"] for state in states))
 
@@ -72,6 +72,6 @@ def test_a_draw_is_in_proportion_to_leverage() -> None:
 
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(InputError, match="ridge must be a positive number"):
-        federate(small_split(), FedMF(4), select=FALE(0.5, ridge=0), rounds=1, device="cpu")
+        federate(small_split(), FedMF(4), select=FALE(0.5, over="positives", ridge=0), rounds=1, device="cpu")
     with pytest.raises(InputError, match="reads 2 item tables"):
-        federate(small_split(), FedNCF(4), select=FALE(0.5), rounds=1, device="cpu")
+        federate(small_split(), FedNCF(4), select=FALE(0.5, over="positives"), rounds=1, device="cpu")

@@ -61,7 +61,7 @@ class Watched(FedSelect):
     """Keeps what the rounds were about."""
 
     def __init__(self, **how) -> None:
-        super().__init__(0.5, **how)
+        super().__init__(0.5, over="positives", **how)
         self.losses: dict[tuple[int, int], torch.Tensor] = {}
         self.lessons: list[tuple[int, int]] = []
 
@@ -109,7 +109,7 @@ def test_the_lesson_is_the_derivative_of_the_proxy_loss() -> None:
     found = {}
 
     class Teach(FedSelect):
-        def judge(self, work: Work, message):
+        def judge(self, work: Work, among, message):
             if work.round == 3:
                 k = int(work.count.argmax())
                 model = work.received.of(work.clients[k : k + 1])
@@ -124,13 +124,14 @@ def test_the_lesson_is_the_derivative_of_the_proxy_loss() -> None:
                         shifted[j] += sign * 1e-4
                         moved.append(self.proxy_loss(shifted, *found["at"], 5.0))
                     found[j] = (moved[0] - moved[1]) / 2e-4
-            return super().judge(work, message)
+            return super().judge(work, among, message)
 
         def proxy_loss(self, meta, model, batch, proxy, rate) -> float:
             """The same in plain words: two loops over positives and their negatives."""
             p, q = (model.values()[name][0].clone() for name in ("user", "item"))
             asked = [*batch[0].tolist(), *proxy[0].tolist()]
-            draws = {i: model.negatives(torch.tensor([[i]]))[0, 0].tolist() for i in asked}
+            one = torch.ones(1, dtype=torch.int64)
+            draws = {i: model.samples(torch.tensor([[i]]), one).items[0, 1:].tolist() for i in asked}
             dp, dq = torch.zeros_like(p), torch.zeros_like(q)
             for i in batch[0].tolist():
                 w = as_module(meta)(F.softplus(-(p @ q[i]))[None, None]).detach().item()
@@ -145,7 +146,15 @@ def test_the_lesson_is_the_derivative_of_the_proxy_loss() -> None:
                 total += float(sum(losses)) / len(losses)
             return total / proxy.shape[1]
 
-    federate(small_split(), FedMF(4), select=Teach(0.5), local=LOCAL, rounds=4, device="cpu", dtype=torch.float64)
+    federate(
+        small_split(),
+        FedMF(4),
+        select=Teach(0.5, over="positives"),
+        local=LOCAL,
+        rounds=4,
+        device="cpu",
+        dtype=torch.float64,
+    )
     for j in (0, 150, 250, 300):
         assert float(found["gradient"][j]) == pytest.approx(found[j], rel=1e-4, abs=1e-9)
     assert found["gradient"].abs().max() > 1e-6

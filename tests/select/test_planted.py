@@ -27,7 +27,8 @@ def test_chance_picks_the_population_and_a_chooser_of_the_hard_does_not() -> Non
     result = federate(split, FedMF(8), local=local, rounds=30, evaluate_every=30, device="cpu")
     before = {name: value.clone() for name, value in result.state.tensors().items()}
     found = {
-        place: composition(choice(result, place(0.1)), split, draws=100) for place in (RandomSelection, LabelConfidence)
+        place: composition(choice(result, place(0.1, over="positives")), split, draws=100)
+        for place in (RandomSelection, LabelConfidence)
     }
     assert all(torch.equal(value, before[name]) for name, value in result.state.tensors().items())
     for table in found.values():

@@ -28,7 +28,8 @@ from tests.small import selectors, small_split
 SPLIT = small_split()
 LOCAL = LocalTraining(epochs=2, batch=8, lr=0.05, lr_items=0.05, optimizer="adam")
 NAMES = list(selectors())
-SENDING = {"FALE", "FedSelect", "hard_min", "literal_desc", "drawn"}  # those that upload something
+SENDING = {f"{name}{over}" for name in ("FALE", "FedSelect", "hard_min", "literal_desc", "drawn")
+           for over in ("", " over samples")}  # those that upload something  # fmt: skip
 every_selector = pytest.mark.parametrize("name", NAMES)
 
 
@@ -130,10 +131,14 @@ def test_counts_of_lost_clients_are_not_counted() -> None:
 @every_selector
 def test_its_share_is_used_and_no_more(name: str) -> None:
     result = run(name, rounds=1, clients_per_round=1.0)
-    used = torch.zeros(13, dtype=torch.int64).index_add_(
-        0, SPLIT.train.users, result.state.memory["select"]["used"].long()
-    )
-    assert torch.equal(used, share_of(SPLIT.train.counts, 0.4))
+    own, number = result.state.memory["select"], SPLIT.train.counts
+    used = torch.zeros(13, dtype=torch.int64).index_add_(0, SPLIT.train.users, own["used"].long())
+    if "kept" not in own:
+        assert torch.equal(used, share_of(number, 0.4))
+        return
+    assert torch.equal(own["kept"], torch.stack([share_of(5 * number, 0.4), used], dim=1))
+    share = float(used.sum() / own["kept"][:, 0].sum())
+    assert result.history["positives kept"].iloc[-1] == pytest.approx(share)
 
 
 @pytest.mark.parametrize("name", ["RandomSelection", *sorted(SENDING)])

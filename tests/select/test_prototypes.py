@@ -19,11 +19,11 @@ from fedlib import (
     federate,
 )
 from fedlib.backbones import Backbone, FedPerGNN, FedRAP
+from fedlib.choices import OVER, READINGS
 from fedlib.items.autoencoder import align
 from fedlib.prototypes.sets import PrototypeSet
 from fedlib.select.base import share_of
 from fedlib.select.prototypes import restored, stored
-from fedlib.select.scores import READINGS
 from fedlib.shapes import Work
 from tests.select.fakes import Fake
 from tests.small import small_split
@@ -70,10 +70,11 @@ def alone(model: Backbone, state, client: int, vector: torch.Tensor, own: list[i
 SPLIT = small_split()
 
 
+@pytest.mark.parametrize("over", OVER)
 @pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("kind", MODELS)
-def test_scores_counts_and_choice_are_those_of_a_plain_loop(kind: str, reading: str) -> None:
-    """Client by client, item by item, prototype by prototype; PFedRec by the table it was sent, not its own."""
+def test_scores_counts_and_choice_are_those_of_a_plain_loop(kind: str, reading: str, over: str) -> None:
+    """Client by client, sample by sample, prototype by prototype; PFedRec by the table it was sent, not its own."""
     model, seen = MODELS[kind], []
 
     class Check(PrototypeSelection):
@@ -84,7 +85,10 @@ def test_scores_counts_and_choice_are_those_of_a_plain_loop(kind: str, reading: 
                 own = SPLIT.train[client].tolist()
                 score, counts = {}, [0, 0, 0]
                 at = [alone(model, state, client, p, own) for p in message["prototypes"].double()]
-                for i in own:
+                one = work.received.of(work.clients[k : k + 1])
+                drawn = one.samples(SPLIT.train[client][None], torch.tensor([len(own)]))
+                among = zip(drawn.number[0].tolist(), drawn.items[0].tolist(), strict=True)
+                for number, i in among if over == "samples" else zip(own, own, strict=True):
                     e = state.tables["item"][i]
                     r = alone(model, state, client, e, [j for j in own if j != i])
                     s = []
@@ -93,15 +97,21 @@ def test_scores_counts_and_choice_are_those_of_a_plain_loop(kind: str, reading: 
                         div = abs(r - r_p)
                         s.append(sim * div if reading == "intent" else sim / (div + 1e-6))
                     best = max(s) if reading == "intent" else min(s)
-                    score[i] = -best if reading == "hard_min" else best
+                    score[number] = -best if reading == "hard_min" else best
                     counts[s.index(best)] += 1
-                kept = sorted(own, key=lambda i: -score[i])[: int(share_of(torch.tensor([len(own)]), 0.4))]
-                assert sorted(work.positives[k, : work.count[k]].tolist()) == sorted(kept)
+                wanted = sorted(score, key=lambda number: -score[number])
+                named = dict(zip(drawn.number[0].tolist(), drawn.items[0].tolist(), strict=True))
+                kept = wanted[: int(share_of(torch.tensor([len(score)]), 0.4))]
+                if work.samples is None:
+                    assert sorted(work.positives[k, : work.count[k]].tolist()) == sorted(kept)
+                else:  # an item that is drawn twice has two samples of one score
+                    found = work.samples.items[k, : work.samples.count[k]].tolist()
+                    assert sorted(found) == sorted(named[number] for number in kept)
                 assert uploads["counts"][k].tolist() == counts
                 seen.append(client)
             return uploads
 
-    place = Check(0.4, reading=reading, prototypes=Fake(), update_every=10)
+    place = Check(0.4, over=over, reading=reading, prototypes=Fake(), update_every=10)
     local = replace(LOCAL, epochs=2)
     federate(SPLIT, model, select=place, local=local, rounds=3, device="cpu", chunk=5, dtype=torch.float64)
     assert sorted(seen) == sorted(3 * [*range(13)])
@@ -111,7 +121,7 @@ def run(rounds: int = 1, model: Backbone | None = None, **how):
     selector = {"reading": "intent", "prototypes": Fake()} | {
         key: how.pop(key) for key in ("reading", "prototypes", "update_every", "sampled") if key in how
     }
-    place = PrototypeSelection(0.4, **selector)
+    place = PrototypeSelection(0.4, over="positives", **selector)
     model = model or FedMF(8)
     return federate(SPLIT, model, select=place, local=LOCAL, rounds=rounds, device="cpu", **how)
 

@@ -42,7 +42,8 @@ def test_the_textbook_scores_by_hand() -> None:
     torch.testing.assert_close(entropy(p), torch.tensor([0.0, quarter, math.log(2), 0.0], dtype=torch.float64))
     assert margin(p).tolist() == [1.0, 0.5, 0.0, 1.0]
     assert least_confidence(p).tolist() == [0.0, 0.25, 0.5, 0.0]
-    assert label_confidence(p).tolist() == [1.0, 0.75, 0.5, 0.0]
+    assert label_confidence(p, torch.ones(4)).tolist() == [1.0, 0.75, 0.5, 0.0]
+    assert label_confidence(p, torch.zeros(4)).tolist() == p.tolist()
 
 
 def test_the_scores_with_negatives_by_hand() -> None:
@@ -66,16 +67,18 @@ def test_the_textbook_scores_sort_alike(p: list[int]) -> None:
 def test_entropy_margin_and_least_confidence_are_one_selector() -> None:
     split = load("synthetic").leave_one_out(seed=0)
     backbone = FedNCF(8, hidden=(16, 8), gmf=0, std=0.3)
-    runs = [federate(split, backbone, select=S(0.2), local=LOCAL, rounds=3, clients_per_round=0.3, device="cpu",
-                     evaluate_every=3) for S in (Entropy, Margin, LeastConfidence)]  # fmt: skip
+    runs = [federate(split, backbone, select=S(0.2, over="positives"), local=LOCAL, rounds=3,
+                     clients_per_round=0.3, device="cpu", evaluate_every=3)
+            for S in (Entropy, Margin, LeastConfidence)]  # fmt: skip
     for name, value in runs[0].state.tensors().items():
         assert torch.equal(runs[1].state.tensors()[name], value), name
         assert torch.equal(runs[2].state.tensors()[name], value), name
 
 
 def test_the_other_forms_choose_otherwise() -> None:
-    used = [federate(small_split(), FedMF(8), select=S(0.3), local=LOCAL, rounds=1, device="cpu").state.memory["select"]
-            ["used"] for S in (Entropy, SoftmaxEntropy, HardestNegativeMargin, LabelConfidence)]  # fmt: skip
+    used = [federate(small_split(), FedMF(8), select=S(0.3, over="positives"), local=LOCAL, rounds=1, device="cpu")
+            .state.memory["select"]["used"]
+            for S in (Entropy, SoftmaxEntropy, HardestNegativeMargin, LabelConfidence)]  # fmt: skip
     assert not any(torch.equal(used[i], used[j]) for i in range(4) for j in range(i))
 
 
@@ -85,8 +88,7 @@ def test_the_negatives_that_are_shown_are_those_that_are_trained_on(number: int)
 
     class Look(Place):
         def client(self, work, message):
-            drawn = work.received.negatives(work.positives)
-            assert drawn.shape == (*work.positives.shape, number)
+            drawn = work.received.samples(work.positives, work.count).items.view(*work.positives.shape, 1 + number)
             for k, client in enumerate(work.clients.tolist()):
                 p = int(work.count[k])
                 shown[client] = {*work.positives[k, :p].tolist(), *drawn[k, :p].flatten().tolist()}

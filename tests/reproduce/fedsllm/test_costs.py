@@ -42,7 +42,12 @@ def test_the_parts_by_hand() -> None:
 def test_the_ledger_of_five_runs() -> None:
     """The private user vector is not among what leaves, and what FALE and FedSelect add is what they send."""
     backbone, local = FedNCF(8, hidden=(12,), gmf=0), LocalTraining(batch=8)
-    places = {"Base": None, "Random": RandomSelection(0.4), "FALE": FALE(0.4), "FedSelect": FedSelect(0.4)}
+    places = {
+        "Base": None,
+        "Random": RandomSelection(0.4, over="positives"),
+        "FALE": FALE(0.4, over="positives"),
+        "FedSelect": FedSelect(0.4, over="positives"),
+    }
     results = {
         name: federate(small_split(), backbone, select=place, local=local, rounds=2, device="cpu")
         for name, place in places.items()
