@@ -20,7 +20,7 @@ def finished(table: str, cells: Sequence[Cell], rows: Sequence[Row], dataset: st
         if any(name.startswith(f"{backbone}/") for name in names):
             for metric in ("HR@10", "NDCG@10"):
                 parts.append(
-                    f'\n{backbone}, {metric} in percent; low and high: 95 % interval over users of "less base"'
+                    f'\n{backbone}, {metric} in percent; low, high: 95 % interval over seeds and users of "less base"'
                 )
                 parts.append(beside(rows, backbone, dataset, metric).round(1).to_string(na_rep=""))
     return "\n".join(parts)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from fedlib.errors import InputError
-from fedlib.evaluation.stats import mean_and_spread, shares_drawn
+from fedlib.evaluation.stats import crossed_bootstrap, mean_and_spread
 from fedlib.prototypes.recorded import PACKAGED, read_record
 from fedlib.reproduce.fedsllm.cells import BACKBONES, READINGS, SHARES, THEIRS, UPDATED_EVERY, paper
 from fedlib.reproduce.results import Row, per_user
@@ -62,12 +61,12 @@ def cell_of(rows: Sequence[Row], backbone: str, row: str) -> str | None:
 
 
 def users(rows: Sequence[Row], cell: str, metric: str) -> np.ndarray:
-    """A metric of every user, the mean over a cell's seeds, (m,)."""
-    return np.mean([per_user(row, metric) for row in runs(rows, cell)], axis=0)
+    """A metric of every user under each of a cell's seeds, (S, m)."""
+    return np.stack([per_user(row, metric) for row in sorted(runs(rows, cell), key=lambda row: row["seed"])])
 
 
 def beside(rows: Sequence[Row], backbone: str, dataset: str, metric: str = "HR@10") -> pd.DataFrame:
-    """One backbone's rows in percent: ours, less Base with its 95 % paired interval over users, and the paper's.
+    """One backbone's rows in percent: ours, less Base with its 95 % interval over seeds and users, and the paper's.
 
     NaN stands where the paper prints nothing, or where nobody ran a row.
     """
@@ -100,21 +99,14 @@ def spread(rows: Sequence[Row], cell: str, metric: str) -> str:
     return f"{centre:.1f}" if np.isnan(wide) else f"{centre:.1f}\xa0±\xa0{wide:.1f}"
 
 
-@cache
-def _draws(users: int) -> np.ndarray:
-    """How often every user is drawn, as a share, (draws, users)."""
-    return shares_drawn(users, max(1000, 4_000_000 // users))
-
-
 def gap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """The mean of ``first - second`` (m,) with its 95 % paired interval over users: mean, low, high.
+    """The mean of ``first - second``, (S, m) each, with its 95 % interval over seeds and users: mean, low, high.
 
-    That of :func:`fedlib.evaluation.stats.paired_bootstrap` with fewer draws, at least 1,000, which all gaps of as many
-    users share: a table has hundreds.
+    :func:`fedlib.evaluation.stats.crossed_bootstrap` over the seeds both have, which are their first ones.
     """
-    difference = first - second
-    low, high = np.quantile(_draws(len(difference)) @ difference, [0.025, 0.975])
-    return float(difference.mean()), float(low), float(high)
+    seeds = min(len(first), len(second))
+    found = crossed_bootstrap(first[:seeds] - second[:seeds])
+    return found.mean_difference, found.low, found.high
 
 
 def ours_and_theirs(tables: Mapping[str, Sequence[Row]], metrics: Sequence[str]) -> pd.DataFrame:
