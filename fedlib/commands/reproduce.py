@@ -11,38 +11,35 @@ from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
-from fedlib.commands.build import build, build_backbone, read_split
-from fedlib.commands.check import check_combination, is_centralised
+from fedlib.commands.build import build_backbone, read_split
+from fedlib.commands.check import check_combination
 from fedlib.commands.files import check_folder, told
 from fedlib.commands.finished import finished
 from fedlib.commands.models import MODELS
 from fedlib.commands.options import ReproduceOptions, RunOptions, TuneOptions
 from fedlib.commands.rates import SETTINGS, setting
-from fedlib.commands.run import centralised, federated, threads
+from fedlib.commands.rows import answers, describe, run_cell
+from fedlib.commands.tune import choice, search
 from fedlib.commands.tune import read_rows as read_rates
-from fedlib.commands.tune import search
 from fedlib.data.interactions import Split
-from fedlib.data.splits import subsample
 from fedlib.errors import InputError
-from fedlib.evaluation.metrics import Ranking
-from fedlib.evaluation.rankings import exposure
 from fedlib.files import write_text
 from fedlib.reproduce import Cell, Table
 from fedlib.reproduce.faults import FAULTS
-from fedlib.reproduce.fedsllm.cells import FIGURE3, TABLE2, VARIANTS, by_another_model
+from fedlib.reproduce.fedsllm.cells import FIGURE3, PAPERS, TABLE2, VARIANTS, by_another_model
 from fedlib.reproduce.fedsllm.data import table1
 from fedlib.reproduce.leaderboard import LEADERBOARD
 from fedlib.reproduce.ngcf import NGCF
 from fedlib.reproduce.privacy import PRIVACY
 from fedlib.reproduce.results import HERE, Row, read_file, results_file
 from fedlib.run.identity import identity
-from fedlib.run.rates import PACKAGED, as_row, rates_in
-from fedlib.run.result import Result
+from fedlib.run.rates import PACKAGED, rates_in
 from fedlib.shapes import Rates
+from fedlib.threads import threads
 
-TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, VARIANTS)}
+TABLES = {table.name: table for table in (LEADERBOARD, NGCF, PRIVACY, FAULTS, TABLE2, FIGURE3, PAPERS, VARIANTS)}
 COUNTED = {"fedsllm.table1": table1}  # tables that need no run
 
 
@@ -64,6 +61,17 @@ def reproduce(options: ReproduceOptions) -> None:
     check_folder("--results", folder)
     path = results_file(folder, table.name, options.dataset)
     rows = read_file(path) if path.exists() else []
+    for part in ([cell for cell in cells if not cell.balanced_as], [cell for cell in cells if cell.balanced_as]):
+        if part:
+            rows = run_cells([balanced(cell, rows) for cell in part], rows, (*table.cells, *asked.cells), path, options)
+    print(finished(table.name, cells, rows, options.dataset))
+
+
+def run_cells(
+    cells: Sequence[Cell], rows: list[Row], order: Sequence[Cell], path: Path, options: ReproduceOptions
+) -> list[Row]:
+    """All ``rows`` after the runs of these cells that were not done."""
+    began, new = time.perf_counter(), []
     with workers(options.jobs) as pool:
         if options.tune:
             choosing = [cell for cell in cells if cell.grid and cell.rates is None]
@@ -72,13 +80,40 @@ def reproduce(options: ReproduceOptions) -> None:
         jobs = [(run_options(cell, options, seed), cell) for cell in cells for seed in seeds(cell, options.seeds)]
         rates = {cell.name: tuned(cell, options) for cell in cells if cell.grid}
         waiting = [job for job in jobs if not any(answers(row, *job, rates) for row in rows)]
-        print(f"{table.name} on {options.dataset}: {len(jobs) - len(waiting)} runs are done, {len(waiting)} to go")
+        print(f"{path.stem}: {len(jobs) - len(waiting)} runs are done, {len(waiting)} to go", flush=True)
         for done in as_completed([pool.submit(run_cell, cell, job, rates.get(cell.name)) for job, cell in waiting]):
             row = done.result()
             rows = [old for old in rows if (old["cell"], old["seed"]) != (row["cell"], row["seed"])] + [row]
-            save(path, (*table.cells, *asked.cells), rows)
+            new.append(row["seconds"])
+            save(path, order, rows)
             print(describe(row), flush=True)
-    print(finished(table.name, cells, rows, options.dataset))
+    if new:
+        print(time_spent(new, time.perf_counter() - began))
+    return rows
+
+
+def time_spent(seconds: Sequence[dict[str, float]], wall: float) -> str:
+    """How long runs took together, and how much of that was training."""
+    whole = sum(one["total"] for one in seconds)
+    trained = sum(one["training"] for one in seconds) / whole
+    return f"{len(seconds)} runs of {whole:.0f} s in {wall:.0f} s, {trained:.0%} of it in rounds of training"
+
+
+def balanced(cell: Cell, rows: Sequence[Row]) -> Cell:
+    """The cell with the share of positives that the best of the cells it is balanced as has kept.
+
+    Raises InputError where one of them has no rows.
+    """
+    if not cell.balanced_as:
+        return cell
+    found = {name: [row for row in rows if row["cell"] == name] for name in cell.balanced_as}
+    if missing := [name for name, its in found.items() if not its]:
+        raise InputError(f"{cell.name} keeps the balance of {', '.join(missing)}, which has no rows: run that first.")
+    assert cell.grid is not None
+    metric = cell.grid.metric
+    best = max(found.values(), key=lambda its: fmean(row["valid_metrics"][metric] for row in its))
+    share = round(fmean(row["positives_kept"] for row in best), 4)
+    return replace(cell, options={**cell.options, "positive_share": share})
 
 
 @contextmanager
@@ -134,7 +169,9 @@ def tuned(cell: Cell, options: ReproduceOptions) -> Rates:
     row = next((row for row in read_rates(table_of(options)) if SETTINGS.same(row, key)), None)
     if row is None or row["lr"] is None:
         raise InputError(f"No rates have been chosen for {cell.name} on {options.dataset}: add --tune.")
-    return rates_in(row)
+    if not cell.grid.within:
+        return rates_in(row)
+    return rates_in(choice([tried for tried in row["grid"] if tried["lr"] in cell.grid.within]))
 
 
 @lru_cache(maxsize=4)
@@ -167,73 +204,6 @@ def tune_cell(cell: Cell, options: ReproduceOptions) -> str:
     return f"{cell.name}: rates {row['lr']:g} and {row['lr_items']:g}, {row['metric']} {row['valid']:.4f} on validation"
 
 
-def answers(row: Row, options: RunOptions, cell: Cell, rates: dict[str, Rates]) -> bool:
-    """Whether a finished row is that of this run, with these options and rates."""
-    found = (row["cell"], row["seed"], row["options"], row["users"], None if row["lr"] is None else rates_in(row))
-    asked = (cell.name, options.seed, dict(cell.options), cell.users, rates.get(cell.name))
-    return found == asked and {name: row[name] for name in ("protect", "faults") if name in row} == circumstances(cell)
-
-
-def circumstances(cell: Cell) -> Row:
-    """What a row says of a cell's protection and faults; nothing where there are none."""
-    protect = {} if cell.protect is None else {"protect": identity(cell.protect)}
-    return protect if cell.faults is None else protect | {"faults": identity(vars(cell.faults))}
-
-
-def run_cell(cell: Cell, options: RunOptions, rates: Rates | None) -> Row:
-    """One run on one thread, as a row."""
-    began, cpu = time.perf_counter(), time.process_time()
-    with threads(1):
-        split = read_split(options)
-        if cell.users is not None:
-            split = subsample(split, users=cell.users)
-        if is_centralised(options):
-            report, ranking = centralised(options, split, began)
-        else:
-            assert rates is not None
-            made = build(options, split).at(rates)
-            faults = {} if cell.faults is None else {"faults": cell.faults}
-            made = replace(made, protect=cell.protect or made.protect, how=made.how | faults)
-            report, result = federated(options, made, began)
-            ranking = result.ranking()
-    row = {"cell": cell.name, "seed": options.seed, "options": dict(cell.options), "users": cell.users}
-    row |= circumstances(cell)
-    if not is_centralised(options):
-        row |= chosen_by_run(options, report, result)
-    if cell.faults is not None:
-        shown = exposure(result.state, result.backbone, split, k=10)
-        row["exposure"] = float(shown[cell.faults.target]) / split.data.n_users
-    row |= {"lr": None, "lr_items": None} if rates is None else as_row(rates)
-    row |= {name: report[name] for name in ("protocol", "metrics", "valid_metrics")}
-    row |= {"ranks": plain_ranks(ranking) if len(ranking.users) == ranking.n_users else None, "bytes": bytes_of(report)}
-    row |= {"seconds": report["seconds"] | {"cpu": time.process_time() - cpu}}
-    kept = ("device", "threads", "versions", "data_sha256", "test_sha256")
-    return row | {name: report[name] for name in kept}
-
-
-def chosen_by_run(options: RunOptions, report: dict[str, Any], result: Result) -> Row:
-    """What a run found out beside its metrics: the round it kept, what read and wrote texts, how much it looked at."""
-    found: Row = {} if options.best is None else {"round": result.state.round}
-    found |= {name: report["config"][name] for name in ("encoder", "prototypes") if report["config"].get(name)}
-    return found if options.select == "none" else found | {"coverage": report["history"][-1]["coverage"]}
-
-
-def plain_ranks(ranking: Ranking) -> list[float | None]:
-    """The ranks in the order of the users, None beyond the largest K."""
-    ranks = ranking.ranks[ranking.users.argsort(stable=True)].tolist()
-    return [None if rank == float("inf") else int(rank) if rank == int(rank) else rank for rank in ranks]
-
-
-def bytes_of(report: dict[str, Any]) -> dict[str, float]:
-    """Bytes a client sends and receives in a round, the mean over all rounds; nothing for what is not federated."""
-    clients = sum(row["clients"] for row in report["history"])
-    return {
-        way: sum(row["bytes"] for row in report["ledger"] if row["direction"] == way) / clients
-        for way in ("up", "down")
-        if clients
-    }
-
-
 def save(path: Path, cells: Sequence[Cell], rows: Sequence[Row]) -> None:
     """Write all rows, in the order of the ``cells``."""
     order = {cell.name: place for place, cell in enumerate(cells)}
@@ -241,9 +211,3 @@ def save(path: Path, cells: Sequence[Cell], rows: Sequence[Row]) -> None:
     path.parent.mkdir(exist_ok=True)
     with told(path):
         write_text(path, "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in ordered))
-
-
-def describe(row: Row) -> str:
-    """One line on a finished run."""
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in [*row["metrics"].items()][:4])
-    return f"{row['cell']} seed {row['seed']}: {shown}  {row['seconds']['total']:.0f} s"

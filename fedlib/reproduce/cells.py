@@ -14,14 +14,16 @@ from fedlib.run.faults import Faults
 class Grid:
     """The learning rates to try on validation data, for the network and the items (None: the backbone's rule).
 
-    While the largest is the best, a larger one joins (see ``fedlib tune``). ``metric`` decides. The rates are chosen in
-    runs without the cell's faults and, unless ``protected``, without its protection.
+    All are tried, and while an end is the best, one beyond it joins (see ``fedlib tune``). ``metric`` decides. The
+    rates are chosen in runs without the cell's faults and, unless ``protected``, without its protection. ``within``:
+    of all that was tried only these may be chosen.
     """
 
     lr: tuple[float, ...]
     lr_items: tuple[float, ...] | None
     metric: str
     protected: bool = False
+    within: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Cell:
     where it does not choose its own. ``users``: only so many of them, drawn at random, where a data set
     is too large for every machine. ``protect`` and ``faults`` are those of :func:`~fedlib.federation.federate`; with
     faults, even with none switched on, the row also says how many users get the hostile clients' target recommended.
+    ``balanced_as``: other cells of the table. The one of them that is best on validation data has kept a share of
+    positives, and that is this cell's ``positive_share``; it is run after them.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Cell:
     users: int | None = None
     protect: Place | None = None
     faults: Faults | None = None
+    balanced_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ all that a client has not trained on. Every way to combine updates has the learn
 items while nothing goes wrong: who sets a server up does not know what will. Hostile clients are the same fifth of all
 clients in every round, and the robust rules reckon with three in ten, because more than a fifth may be drawn.
 
-In all cells the server refuses what is no number. The target of those who promote is an item of few users.
+In all cells the server refuses what is no number. The target of those who promote is an item of few users, so that in a
+round hardly any honest client touches its row but those who drew it as a negative. "norm" bounds updates by the median
+norm of the round.
 """
 
 from __future__ import annotations

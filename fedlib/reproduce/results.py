@@ -8,9 +8,10 @@ A row::
      "protocol", "metrics", "valid_metrics", "ranks",   # ranks of the held-out items in the order of the users
      "bytes",                             # a client sends and receives in a round, "up" and "down"
      "exposure",                          # share of users who get the target item among ten, where there are faults
-     "round", "encoder", "prototypes", "coverage",      # where there are any: the round that was kept, what read the
-                                          # texts, what wrote the prototypes, the share of positives ever trained on
-     "seconds",                           # "cpu": of the whole run on one thread, reading and evaluating included
+     "round", "encoder", "prototypes",    # where there are any: the round that was kept, what read the texts, what
+     "codes", "coverage", "positives_kept",   # wrote the prototypes, a digest of the codes that items start from, the
+                                          # share of positives ever trained on, the share of positives in what was kept
+     "seconds",                           # "training": of all rounds; "cpu": of the whole run on one thread
      "device", "threads", "versions", "data_sha256", "test_sha256"}
 
 ``ranks`` beyond the largest K may be null, and all is null where a user has more than one held-out item, or none.

@@ -177,8 +177,56 @@ def test_fedsllms_rows_are_printed_beside_the_papers() -> None:
     assert "fedncf, NDCG@10" in told and "fedmf" not in told
 
 
+CHOICE = {"backbone": "fedmf", "rounds": 2, "select": "entropy", "ratio": 0.2, "select_over": "samples"} | SHARED
+BY_CHANCE = CHOICE | {"select": "random"}
+BALANCED = Table(
+    "small",
+    "two rules, chance with their balance",
+    (
+        Cell("entropy", CHOICE, FEDMF.grid),
+        Cell("label", CHOICE | {"select": "label"}, FEDMF.grid),
+        Cell("random", BY_CHANCE, FEDMF.grid),
+        Cell("balanced", BY_CHANCE, FEDMF.grid, rates=BY_CHANCE, balanced_as=("entropy", "label")),
+    ),
+)
+
+
+def test_a_control_has_the_balance_of_the_rule_that_is_best_on_validation(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "TABLES", {"small": BALANCED})
+    one_seed = [*COMMAND, "--seeds", "1"]
+    assert main([*one_seed, "--tune", "--cells", "random"]) == 0
+    capsys.readouterr()
+    assert "keeps the balance of entropy, label, which has no rows" in refusal(
+        capsys, [*one_seed, "--cells", "balanced"]
+    )
+    assert main([*one_seed, "--tune"]) == 0
+    rule = max(rows()[:2], key=lambda row: row["valid_metrics"]["NDCG@10"])
+    chance, balanced = rows()[2:]
+    assert balanced["cell"] == "balanced" and balanced["lr"] == chance["lr"]
+    assert balanced["options"]["positive_share"] == round(rule["positives_kept"], 4)
+    assert balanced["positives_kept"] == pytest.approx(rule["positives_kept"], abs=0.01)
+    assert abs(chance["positives_kept"] - 0.2) < 0.05
+    made_up = [row | {"positives_kept": 0.1 + 0.5 * (row["cell"] == rule["cell"])} for row in rows()]
+    assert reproduce.balanced(BALANCED.cells[-1], made_up).options["positive_share"] == 0.6
+    assert main(one_seed) == 0
+    assert "1 runs are done, 0 to go" in capsys.readouterr().out
+
+
+def test_a_row_may_be_bound_to_some_of_the_rates_that_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FEDMF.grid is not None
+    bound = replace(FEDMF, name="bound", rates=FEDMF.options, grid=replace(FEDMF.grid, within=(1.0,)))
+    monkeypatch.setattr(reproduce, "TABLES", {"small": Table("small", "two rows", (FEDMF, bound))})
+    assert main([*COMMAND, "--seeds", "1", "--tune"]) == 0
+    tried = json.loads(Path("t.json").read_text())[0]["grid"]
+    assert {one["lr"] for one in tried} > {1.0, 10.0}  # an end was the best, and so it grew
+    assert [row["lr"] for row in rows()] == [max(tried, key=lambda one: one["valid"])["lr"], 1.0]
+
+
 RECORDED = {"backbone": "fedmf", "variant": "fedsllm", "rounds": 1, "items": "semantic", "encoder": "lsa",
-            "select": "prototypes", "ratio": 0.5, "reading": "intent", "llm": "recorded"}  # fmt: skip
+            "select": "prototypes", "ratio": 0.5, "select_over": "positives", "reading": "intent",
+            "llm": "recorded"}  # fmt: skip
 PROTOTYPES = Cell("fedmf/recorded/intent", RECORDED, Grid((0.01,), None, "NDCG@10"))
 BY_MODEL = Table("small", "one row more", (PROTOTYPES, *TABLE.cells))
 
@@ -200,6 +248,7 @@ def test_another_models_record_makes_rows_under_its_name(monkeypatch: pytest.Mon
         *[("fedmf/qwen/intent", "recorded: Qwen/Qwen2.5-1.5B-Instruct")] * 2,
     ]
     assert {(row["lr"], row["lr_items"]) for row in rows()} == {(rows()[0]["lr"], rows()[0]["lr_items"])}
+    assert {len(row["codes"]) for row in rows()} == {12} and len({row["codes"] for row in rows()}) == 1
 
 
 @pytest.mark.parametrize("models", [(), ("Qwen/Qwen2.5-1.5B-Instruct", "another")])

@@ -25,7 +25,8 @@ from fedlib.prototypes.recorded import read_record
 from fedlib.reproduce.cells import Cell, Grid, Table
 
 BACKBONES = ("fedncf", "fedmf", "pfedrec", "fedpergnn")
-GRID = Grid((0.001, 0.005, 0.01), None, "NDCG@10")  # the paper's three, and upward while the largest is the best
+PAPERS_RATES = (0.001, 0.005, 0.01)
+GRID = Grid((0.001, 0.0022, 0.0046, 0.005, 0.01, 0.022, 0.046, 0.1, 0.22, 0.46, 1.0), None, "NDCG@10")
 SHARED: dict[str, Any] = {
     "variant": "fedsllm",
     "items": "semantic",
@@ -47,44 +48,54 @@ SELECTORS: dict[str, dict[str, Any]] = {
     **{f"cluster/{reading}": {"select": "cluster", "reading": reading} for reading in READINGS},
 }
 THEIRS = {"Qwen/Qwen2.5-1.5B-Instruct": "qwen", "meta-llama/Meta-Llama-3-8B-Instruct": "llama"}  # the paper's models
+COMPARED = (None, "random", *(f"recorded/{reading}" for reading in READINGS))  # what carries the verdicts
+ROOMS = {"positives": "", "samples": "samples/"}  # what D_u is, and how the cells' names say it
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 UPDATED_EVERY = 50  # rounds between the updates on record
 MIDDLE = 0.4  # where Figure 3's curve of FedNCF with FedSLLM is highest
 PAPER = Path(__file__).with_name("paper.json")
 
 
-def options_of(backbone: str, selector: str | None, ratio: float = 0.1, **other: Any) -> dict[str, Any]:
+def options_of(
+    backbone: str, selector: str | None, ratio: float = 0.1, over: str = "positives", **other: Any
+) -> dict[str, Any]:
     """The options of a run with one of the ``SELECTORS``, or with all samples."""
-    chosen = {} if selector is None else SELECTORS[selector] | {"ratio": ratio}
+    chosen = {} if selector is None else SELECTORS[selector] | {"ratio": ratio, "select_over": over}
     return {"backbone": backbone} | SHARED | chosen | other
 
 
-def rated_as(selector: str | None) -> str | None:
-    """The selector under which a selector's rates are chosen.
-
-    Prototypes of other sources take those of the recorded ones, so that a reading differs in nothing but the source.
-    """
-    if selector is None or selector in BY_LOSS:
-        return selector and "entropy"
-    source, _, reading = selector.partition("/")
-    return f"recorded/{reading}" if source in ("keyword", "cluster") else selector
-
-
-def cell(name: str, backbone: str, selector: str | None, **other: Any) -> Cell:
-    """A cell with the rates of Table 2's row of this backbone and selector."""
-    rates = options_of(backbone, rated_as(selector))
-    options = options_of(backbone, selector, **other)
+def cell(name: str, backbone: str, selector: str | None, over: str = "positives", **other: Any) -> Cell:
+    """A cell with the rates of Table 2's row of this backbone, selector and D_u."""
+    rates = options_of(backbone, "entropy" if selector in BY_LOSS else selector, over=over)
+    options = options_of(backbone, selector, over=over, **other)
     return Cell(name, options, GRID, rates=None if options == rates else rates)
 
 
 def table2() -> Iterator[Cell]:
-    """Tables 2, 3, 4 and 6: four backbones, all samples or one of the selectors, and two rows nobody trains."""
+    """Tables 2, 3, 4 and 6: four backbones, all samples or one of the selectors, and two rows nobody trains.
+
+    Each selector twice: over a client's positives, and over its samples of both labels, where the control draws with
+    the balance of labels that FedSLLM's rows have kept. All prototypes are static, those of the first set.
+    """
     for name in ("random", "popularity"):
         yield Cell(name, {"backbone": name, "topk": SHARED["topk"]})
     for backbone in BACKBONES:
         yield cell(f"{backbone}/base", backbone, None)
-        for selector in SELECTORS:
-            yield cell(f"{backbone}/{selector}", backbone, selector)
+        for over, room in ROOMS.items():
+            for selector in SELECTORS:
+                yield cell(f"{backbone}/{room}{selector}", backbone, selector, over)
+        by_chance = options_of(backbone, "random", over="samples")
+        rules = tuple(f"{backbone}/{ROOMS['samples']}recorded/{reading}" for reading in READINGS)
+        yield Cell(f"{backbone}/samples/balanced", by_chance, GRID, rates=by_chance, balanced_as=rules)
+
+
+def papers_rates() -> Iterator[Cell]:
+    """The rows that carry the verdicts, with the best of the paper's three rates."""
+    for backbone in BACKBONES:
+        for over, room in ROOMS.items():
+            for selector in COMPARED if over == "positives" else COMPARED[1:]:
+                same = cell(f"{backbone}/{room}{selector or 'base'}", backbone, selector, over)
+                yield replace(same, rates=same.options, grid=replace(GRID, within=PAPERS_RATES))
 
 
 def figure3() -> Iterator[Cell]:
@@ -100,15 +111,14 @@ def variants() -> Iterator[Cell]:
 
     The rows named ``tuned`` repeat a point of Figure 3's middle with rates chosen for its own share.
     """
-    compared = (None, "random", *(f"recorded/{reading}" for reading in READINGS))
     for backbone in BACKBONES:
-        for selector in compared:
+        for selector in COMPARED:
             name = f"{backbone}/{selector or 'base'}"
             yield cell(f"untouched/{name}", backbone, selector, negatives_from="untouched")
             yield cell(f"lsa/{name}", backbone, selector, encoder="lsa")
         for reading in READINGS:
             yield cell(f"sampled/{backbone}/{reading}", backbone, f"recorded/{reading}", sampled=True)
-            updated = {"update_every": 10}
+            updated: dict[str, Any] = {"update_every": 10}
             yield cell(f"updated/{backbone}/keyword/{reading}", backbone, f"keyword/{reading}", **updated)
             yield cell(f"updated/{backbone}/cluster/{reading}", backbone, f"cluster/{reading}", **updated)
     yield cell("updated/fedncf/recorded/intent", "fedncf", "recorded/intent", update_every=UPDATED_EVERY)
@@ -144,4 +154,5 @@ def paper() -> Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]:
 
 TABLE2 = Table("fedsllm.table2", "FedSLLM: which samples a client trains on", tuple(table2()))
 FIGURE3 = Table("fedsllm.figure3", "FedSLLM: how many of its samples", tuple(figure3()))
+PAPERS = Table("fedsllm.rates", "FedSLLM: the best of the paper's three rates", tuple(papers_rates()))
 VARIANTS = Table("fedsllm.variants", "FedSLLM: what else could have been meant", tuple(variants()))

@@ -11,13 +11,13 @@ import pytest
 from fedlib.commands.check import check_combination
 from fedlib.commands.options import RunOptions
 from fedlib.reproduce.cells import Table
-from fedlib.reproduce.fedsllm.cells import BACKBONES, FIGURE3, SELECTORS, TABLE2, VARIANTS, paper
+from fedlib.reproduce.fedsllm.cells import BACKBONES, FIGURE3, PAPERS, SELECTORS, TABLE2, VARIANTS, paper
 from fedlib.reproduce.fedsllm.report import beside, chosen_reading
 
 KS = (5, 10, 20)
 
 
-@pytest.mark.parametrize("table", [TABLE2, FIGURE3, VARIANTS], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [TABLE2, FIGURE3, PAPERS, VARIANTS], ids=lambda table: table.name)
 def test_every_cell_is_a_run_of_its_own(table: Table) -> None:
     assert max(Counter(cell.name for cell in table.cells).values()) == 1
     known = {f.name for f in fields(RunOptions)}
@@ -28,7 +28,7 @@ def test_every_cell_is_a_run_of_its_own(table: Table) -> None:
 
 def test_rates_come_from_a_row_of_table_2_that_chooses_its_own() -> None:
     chosen = [dict(cell.options) for cell in TABLE2.cells if cell.grid and cell.rates is None]
-    borrowed = [cell for table in (TABLE2, FIGURE3, VARIANTS) for cell in table.cells if cell.rates is not None]
+    borrowed = [cell for table in (TABLE2, FIGURE3, PAPERS, VARIANTS) for cell in table.cells if cell.rates is not None]
     assert borrowed
     for cell in borrowed:
         assert dict(cell.rates or {}) in chosen, cell.name
