@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,21 +16,44 @@ from fedlib.protect.accounting import calibrate, epsilon
 from fedlib.protect.mechanisms import clip_update, gaussian_sum_noise, plain_noise
 from fedlib.protect.perturb import Perturbation, laplace, perturb
 from fedlib.server.sums import EqualWeights, Sums, dense_rows
-from fedlib.shapes import Work, real_of
+from fedlib.shapes import Upload, Work, real_of
 
 if TYPE_CHECKING:
     from fedlib.engine.state import State
 
 
+SLACK = 1e-4  # what rounding may add to the norm of an update that was clipped, relative
+
+
 @dataclass
 class NoisySums(EqualWeights):
-    """Sums of equal weights that are about to get noise, and the stream it is drawn from."""
+    """Sums of equal weights that are about to get noise, the stream it is drawn from, and the norm they believe."""
 
     stream: int = 0
+    bound: float = math.inf
+
+    def add(self, upload: Upload, items: str, network: str) -> None:
+        """Add the updates of K clients, none of which counts for more than the bound."""
+        super().add(within(upload, self.bound), items, network)
 
     def add_upload(self, name: str, values: Tensor) -> None:
         """Refused: what another place sends is not clipped, and no noise covers it."""
         raise InputError(f"{name} is sent beside the update, and UserLevelDP does not cover it: leave one of them out.")
+
+
+def within(upload: Upload, bound: float) -> Upload:
+    """The upload with every update that is clearly longer than ``bound`` scaled down to it, and no other touched.
+
+    Honest clients have clipped already, and rounding leaves some a hair above the bound: up to ``SLACK`` is believed.
+    """
+    tables = dict.fromkeys(upload.tables, upload.real)
+    clipped, norms, _ = clip_update(upload.update, bound, tables)
+    long = norms > bound * (1 + SLACK)
+    if not bool(long.any()):
+        return upload
+    of_client = {name: long.view(-1, *(1,) * (value.dim() - 1)) for name, value in clipped.items()}
+    update = {name: torch.where(of_client[name], value, upload.update[name]) for name, value in clipped.items()}
+    return replace(upload, update=update)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +69,11 @@ class UserLevelDP(Place):
     depends on how clients are drawn (``sampling`` of :func:`~fedlib.federation.federate`), see
     :mod:`fedlib.protect.accounting`; what has been spent so far is in the history. Private parameters are never sent
     and cost nothing.
+
+    The clients' clipping bounds what an honest client reveals; it does not bind one that lies. So the server clips what
+    arrives once more, which changes nothing for honest clients, and then nobody moves the model by more than S / (q m)
+    in a round. This server can do that because it sees every upload by itself. Under secure aggregation it sees the sum
+    only, and there a client can send what it likes.
 
     Source: McMahan et al., *Learning Differentially Private Recurrent Language Models*, ICLR 2018.
     """
@@ -78,8 +106,9 @@ class UserLevelDP(Place):
         return {}
 
     def collect(self, sums: Sums, seed: int, round: int) -> Sums:
-        """Equal weights."""
-        return NoisySums(sums.delta, zero_weights(sums), stream=rng.key(seed, "user-level dp", round))
+        """Equal weights, and no update above the clipping bound."""
+        stream = rng.key(seed, "user-level dp", round)
+        return NoisySums(sums.delta, zero_weights(sums), stream=stream, bound=self.clip)
 
     def server(self, own: dict[str, Tensor], uploads: dict[str, Tensor], sums: Sums, state: State) -> dict[str, Tensor]:
         """Add the noise, and divide by those expected."""

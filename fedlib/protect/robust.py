@@ -7,7 +7,8 @@ secure aggregation, and none of them uses the weights clients claim for themselv
 Most clients touch few of the n items, so most of the rows they send are exactly zero. A median or trimmed mean over all
 clients then takes the zeros for the majority and returns zero for every item that less than half of them touched. With
 ``touched`` (K, n) a row is decided among those that touched it. The server then has to know who touched what, which is
-what the clients may want to hide; and an item with one rater is in the hands of that rater.
+what the clients may want to hide. And a row is in the hands of those who touch it in a round, its raters and whoever
+drew it as a negative: a fifth of all clients that sends one row in every round may be half of those who decide it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def coordinate_median(updates: Tensor, touched: Tensor | None = None) -> Tensor:
     r"""The median of each coordinate, :math:`\mathrm{med}_k\,\Delta_{kj}`; the mean of the two middle ones for even K.
 
     updates (K, ...) or, with ``touched`` (K, n), item rows (K, n, d), where a row nobody touched gives zero. What is
-    no number (NaN) counts as very large. Holds as long as less than half of the clients lie.
+    no number (NaN) counts as very large. With less than half of the clients lying it stays among the honest numbers;
+    with nearly half, all on one side, at their edge.
     Source: Yin et al., *Byzantine-Robust Distributed Learning*, ICML 2018, Definition 1.
     """
     return _mean_within(updates, lambda count: (count - 1).clamp(min=0) // 2, touched)

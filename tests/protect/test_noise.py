@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedlib import FedMF, FedNCF, LocalTraining, Place, federate
+from fedlib import Faults, FedMF, FedNCF, LocalTraining, Place, federate
 from fedlib.errors import InputError
 from fedlib.protect.accounting import epsilon
-from fedlib.protect.noise import LocalDP, PlainNoise, UserLevelDP
-from fedlib.shapes import Work
+from fedlib.protect.noise import LocalDP, NoisySums, PlainNoise, UserLevelDP, within
+from fedlib.server.sums import EqualWeights
+from fedlib.shapes import Upload, Work
 from tests.small import small_split
 
 LOCAL = LocalTraining(batch=8, lr=0.1)
@@ -42,6 +43,51 @@ def test_no_client_moves_the_mean_by_more_than_the_bound() -> None:
     now, before = ({**state.tables, **state.shared} for state in (moved, still))
     norm = math.sqrt(sum(float((now[name] - before[name]).square().sum()) for name in now))
     assert 0 < norm <= 0.01 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("chunk", [1, None])
+@pytest.mark.parametrize("attack", ["scale", "sign-flip"])
+def test_a_liar_moves_the_table_no_more_than_an_honest_client_can(attack: str, chunk: int | None) -> None:
+    """What h of 13 clients send may differ from what they should by 2 h S / 13 in all, however large they make it."""
+    protect = UserLevelDP(clip=0.01, noise_multiplier=1e-12)
+    how = HOW | {"rounds": 1, "chunk": chunk, "protect": protect}
+    faults = Faults(hostile=0.2, attack=attack, strength=100.0)
+    liars = int(faults.liars(0, torch.arange(13)).sum())
+    assert 0 < liars <= 6
+    honest, attacked = (
+        federate(small_split(), FedNCF(4, hidden=(8,)), faults=f, **how).state for f in (Faults(), faults)
+    )
+    now, before = ({**state.tables, **state.shared} for state in (attacked, honest))
+    moved = math.sqrt(sum(float((now[name] - before[name]).square().sum()) for name in now))
+    if attack == "scale":  # a longer update of the same direction is clipped to what it was
+        assert moved < 1e-9
+    else:
+        assert moved > 0.2 * liars * 0.01 / 13
+        assert moved <= 2 * liars * 0.01 / 13 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_servers_check_changes_no_bit_of_honest_clients(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them are clipped, so that their norms are the bound but for rounding, and none is clipped again."""
+    protect = UserLevelDP(clip=0.01, noise_multiplier=1.0)
+    how = HOW | {"dtype": dtype, "protect": protect}
+    checked = federate(small_split(), FedNCF(4, hidden=(8,)), **how).state.tensors()
+    monkeypatch.setattr(NoisySums, "add", EqualWeights.add)
+    unchecked = federate(small_split(), FedNCF(4, hidden=(8,)), **how).state.tensors()
+    assert all(torch.equal(value, unchecked[name]) for name, value in checked.items())
+
+
+def test_the_server_scales_down_what_is_clearly_above_the_bound_and_leaves_the_rest_alone() -> None:
+    """By hand: norms 5, 1.00005 and 0.5 against a bound of 1; padding counts in none of them."""
+    rows = torch.tensor([[[3.0, 4.0], [9.0, 9.0]], [[0.0, 1.00005], [0.0, 0.0]], [[0.3, 0.4], [9.0, 9.0]]])
+    real = torch.tensor([[True, False], [True, True], [True, False]])
+    sent = Upload(0, 0, torch.arange(3), update={"item": rows}, ids=torch.zeros(3, 2, dtype=torch.long), real=real,
+                  tables=("item",), n_items=2)  # fmt: skip
+    believed = within(sent, 1.0).update["item"]
+    torch.testing.assert_close(believed[0, 0], torch.tensor([0.6, 0.8]))
+    assert torch.equal(believed[1:], rows[1:])
 
 
 def test_the_noise_on_the_mean_has_the_promised_deviation() -> None:

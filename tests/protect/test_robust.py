@@ -127,6 +127,13 @@ def test_one_liar_more_than_they_withstand_breaks_them() -> None:
     assert (krum(agreed, 3) == 1e6).all()
 
 
+@pytest.mark.parametrize("liars", [4, 6, 10])
+def test_liars_on_one_side_move_a_median_to_the_edge_of_the_honest_ones(liars: int) -> None:
+    """By hand: 11 honest numbers 0..10 and l liars at 1000 have the middle (10 + l) / 2, which is 10 for l = 10."""
+    updates = torch.cat([torch.arange(11.0), torch.full((liars,), 1000.0)])[:, None]
+    assert coordinate_median(updates).tolist() == [(10 + liars) / 2]
+
+
 def test_krum_returns_one_of_the_updates() -> None:
     for stream in range(20):
         updates = stack(9, 4, stream=stream)

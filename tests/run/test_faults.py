@@ -130,7 +130,7 @@ def test_promotion_lifts_its_item_and_a_median_lets_it_down() -> None:
 
 
 def test_a_promoted_item_gets_onto_lists_and_an_item_of_few_raters_is_theirs_even_under_a_median() -> None:
-    """Rows that are decided among those who touched them are the liars' where hardly anybody else has the item."""
+    """Liars send the row in every round; of the honest, only raters and those who drew it as a negative touch it."""
     shop = load("synthetic").leave_one_out(seed=0)
     target = int(shop.train.items.bincount(minlength=shop.data.n_items).argmin())
     local = LocalTraining(lr=1.0, lr_items=20.0, negatives_from="unobserved")
