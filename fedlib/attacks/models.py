@@ -11,7 +11,7 @@ from fedlib.errors import InputError
 def from_counts(counts: Tensor, prototype: Tensor, popularity: Tensor) -> Tensor:
     r"""How probable each item is to be among a client's, (n,), from how many of its items each prototype has.
 
-    ``counts`` (J,) is what a client of FedSLLM sends: how many of its items lie nearest to each prototype;
+    ``counts`` (J,) are a client's: how many of its items lie nearest to each prototype, a public fact of an item;
     ``prototype`` (n,) is the prototype of each item, which the server knows because it made them. Items of a prototype
     that was not counted are excluded, and where a prototype has as many items as were counted they are certain. In
     between the items of prototype j share its count in the proportion of their ``popularity`` (n,), above 0,
@@ -19,7 +19,8 @@ def from_counts(counts: Tensor, prototype: Tensor, popularity: Tensor) -> Tensor
     .. math:: \pi_i = \min(1, \lambda_j s_i),\qquad \sum_{i \in j} \pi_i = c_j ,
 
     which is exact for a count of 1. Counts may be fractions, such as a cohort's mean. InputError for counts that do not
-    fit the prototypes. Source: the counts of FedSLLM, Eqs. 14 and 15, said there to disclose no privacy.
+    fit the prototypes. FedSLLM's counts (Eqs. 14 and 15) are of another kind: which prototype an item falls to there
+    depends on the client's own predictions, so what this finds from public shelves is an upper bound for them.
     """
     sizes = torch.bincount(prototype, minlength=len(counts))
     if len(sizes) != len(counts) or bool((counts < 0).any() or (counts > sizes).any()):
