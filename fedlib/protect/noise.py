@@ -134,6 +134,9 @@ class LocalDP(Place):
     Each number is :math:`\epsilon`-locally differentially private in each round, with
     :math:`\epsilon = 2\,clip / scale`; a client sends many numbers in many rounds, and their budgets add up, so of the
     client as a whole this says little. See :func:`~fedlib.protect.perturb.perturb`.
+
+    It protects clients from the server and not the server from clients: Laplace noise has no bound, so what an honest
+    client sends may have any size, and a server that clipped it would change honest updates.
     Source: Wu et al., Nature Communications 13:3091, 2022.
     """
 
