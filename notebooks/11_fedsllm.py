@@ -3,7 +3,7 @@
 #
 # A client trains on a tenth of its samples, and prototypes sent by the server say on which tenth. You work the rule out
 # by hand, find that the paper asks for three different ones, and learn what each of them picks, costs and gains. Against a
-# tenth drawn by chance it was, choosing among likes, {glue:text}`ch11-own-random`; among both labels,
+# tenth drawn by chance they stand so: choosing among likes, {glue:text}`ch11-own-random`; choosing among both labels,
 # {glue:text}`ch11-samples-random`.
 
 # %% cellView="form" tags=["setup", "hide-input"]
@@ -636,7 +636,9 @@ def left(run, row):
     kept = torch.ones(len(likes.items), dtype=torch.bool)
     kept = choice(run, place) if place else kept
     ranker = Popularity().fit(replace(split, train=likes.where(kept)))
-    z = score_all(run.state, run.backbone, torch.arange(likes.n_users), likes)
+    at = run.state.device
+    users = torch.arange(likes.n_users, device=at)
+    z = score_all(run.state, run.backbone, users, likes.to(at))
     z = z - z.mean(1, keepdim=True)  # a user's level ranks nothing
     items = z.mean(0).var(correction=0) / z.var(correction=0)
     seen = run.history.get("coverage", pd.Series(1.0)).iloc[-1]
@@ -717,7 +719,7 @@ def line(backbone, row):
     if not (name := report.cell_of(rows, backbone, row)):
         return {"HR@10": "not run" if row in THEIRS else "not run yet"}
     told = {m: spread(name, m) for m in ("HR@10", "NDCG@10")}
-    for other in ("base", "random"):
+    for other in ("random", "base"):
         against = f"{backbone}/{other}"
         same = name == against
         told[f"less {other}"] = "" if same else interval(name, against)
@@ -827,6 +829,7 @@ for b in BACKBONES:
         best = name == report.cell_of(rows, f"{b}/samples", "recorded")
         for other, gaps in against.items():
             rival = f"{b}/{'' if other == 'base' else 'samples/'}{other}"
+            one[f"less {other}"] = ""
             if name != rival and report.runs(rows, rival):
                 one[f"less {other}"] = interval(name, rival)
                 gaps += [gap(name, rival)] * best
