@@ -597,7 +597,7 @@ pd.DataFrame(at_end).T.round(2)
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Left: HR@10 on the test items over the training samples used, on a logarithmic axis, one curve with a band for base, random and each of three readings; base begins further right, because each of its rounds uses ten times the samples. Right: the share of positives ever trained on over the rounds, for the four selectors; all rise, each more slowly with time."}, "figure": {"caption": "Left, the fair question: at an equal number of samples, compare curves at one place on the horizontal axis. Right: Random tends to everything; a rule that ranks by a model it has itself shaped returns to what it has kept before (short runs, FedNCF, S = 10 %).", "name": "fig-ch11-live"}}
 sizes = split.train.counts
 tenth = float(share_of(sizes, 0.1).sum() / sizes.sum())
-_, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.6))
+_, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.6), dpi=110)
 for row, history in together.items():
     each = 1 if row == "base" else tenth
     step = 0.1 * 2 * 5 * each * float(sizes.sum())  # clients, epochs, 1 + 4
