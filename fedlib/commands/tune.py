@@ -99,7 +99,7 @@ def beside(rate: float, step: int) -> float:
     """The value so many thirds of a decade above the one that is nearest to ``rate``.
 
     >>> beside(0.1, 1), beside(0.22, 1), beside(3.16, 1), beside(0.001, -1)
-    (0.22, 0.46, 10.0, 0.00046)
+    (0.22, 0.46, 4.6, 0.00046)
     """
     return float(f"{10 ** ((round(3 * math.log10(rate)) + step) / 3):.2g}")
 

@@ -126,7 +126,7 @@ def test_prototypes_are_updated_in_the_loop_by_what_clients_count(
     space = SemanticSpace.pretrained(data, LSA(item_texts(data), 16), widths=(8, 4), steps=5)
     model = Model()
     selection = PrototypeSelection(
-        0.5, reading="intent", prototypes=TextPrototypes(model, space, data, count=5), update_every=2
+        0.5, over="positives", reading="intent", prototypes=TextPrototypes(model, space, data, count=5), update_every=2
     )
     result = federate(
         data.leave_one_out(seed=0), FedMF(dim=4), items=SemanticTable(space), select=selection, rounds=5,

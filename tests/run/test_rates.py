@@ -18,7 +18,8 @@ RUN: dict[str, Any] = {
     "protocol": "loo99",
     "optimizer": "sgd", "clients_per_round": 1.0, "local_epochs": 1, "batch": 256, "negatives": 4,
     "negatives_from": "untouched", "weight_decay": 0.0, "lr_decay": 1.0, "dim": 32,
-    "encoder": None, "select": "none", "ratio": None, "reading": None, "llm": None, "n_prototypes": None,
+    "encoder": None, "select": "none", "select_over": None, "positive_share": None, "ratio": None, "reading": None,
+    "llm": None, "n_prototypes": None,
     "update_every": None, "sampled": False, "stores": None, "partition": None,
     "augment": "none", "augment_share": None, "global_share": 0.0, "server_optimizer": "mean", "server_lr": None,
     "rounds": 100, "seed": 0, "split_seed": 0, "best": None, "evaluate_every": None,
@@ -33,8 +34,8 @@ def row(lr: float | None = 0.3, **other: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "name",
-    ["dataset", "backbone", "variant", "local_only", "items", "select", "protocol", "optimizer", "augment",
-     "server_optimizer"],
+    ["dataset", "backbone", "variant", "local_only", "items", "select", "select_over", "protocol", "optimizer",
+     "augment", "server_optimizer"],
 )  # fmt: skip
 def test_a_row_for_another_kind_of_run_is_not_read(name: str) -> None:
     assert SETTINGS.find([row()], RUN) == row()
@@ -99,7 +100,8 @@ def test_no_two_packaged_rows_are_of_one_setting() -> None:
 
 def test_a_row_from_before_an_option_is_one_of_a_run_without_it(tmp_path: Path) -> None:
     newer = ("items", "encoder", "select", "ratio", "reading", "llm", "n_prototypes", "update_every", "sampled", "best",
-             "evaluate_every", "augment", "augment_share", "global_share", "server_optimizer", "server_lr")  # fmt: skip
+             "evaluate_every", "augment", "augment_share", "global_share", "server_optimizer", "server_lr",
+             "select_over", "positive_share")  # fmt: skip
     older = {name: value for name, value in row().items() if name not in newer}
     (tmp_path / "table.json").write_text(json.dumps([older]), encoding="utf-8")
     (read,) = SETTINGS.read(tmp_path / "table.json")
