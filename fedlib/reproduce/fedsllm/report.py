@@ -102,7 +102,7 @@ def spread(rows: Sequence[Row], cell: str, metric: str) -> str:
 def gap(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     """The mean of ``first - second``, (S, m) each, with its 95 % interval over seeds and users: mean, low, high.
 
-    :func:`fedlib.evaluation.stats.crossed_bootstrap` over the seeds both have, which are their first ones.
+    :func:`~fedlib.evaluation.stats.crossed_bootstrap` over the seeds both have, which are their first ones.
     """
     seeds = min(len(first), len(second))
     found = crossed_bootstrap(first[:seeds] - second[:seeds])
